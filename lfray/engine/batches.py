@@ -1,0 +1,72 @@
+"""Which rows form a batch, and how a batch becomes padded tensors.
+
+Training: each epoch is shuffled, cut into pools of 32 batches, each pool sorted by length, cut into batches, and the batches
+shuffled again: rows of one batch have nearly one length, so little is padded, yet order stays random. Order is a
+function of (seed, epoch) alone, so a resumed trial sees what an undisturbed one sees.
+Evaluation: sorted by length, original order restored by the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lfray.engine.contract import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lfray.rows import TokenRows
+
+POOL_BATCHES = 32
+"""Batches whose rows are sorted together: with 16 rows a batch, 512 rows are still mixed at random (benchmarks/LOG.md: padding)."""
+
+
+def steps_per_epoch(num_rows: int, batch_rows: int) -> int:
+    """Updates that pass over every row once; the last may be smaller."""
+    return math.ceil(num_rows / batch_rows)
+
+
+def epoch_batches(lengths: NDArray[np.int64], batch_rows: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Row indices of each update of one epoch: every row exactly once."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = generator.permutation(len(lengths))
+    pool = POOL_BATCHES * batch_rows
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[cut : cut + batch_rows] for cut in range(0, len(rows), batch_rows)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: NDArray[np.int64], batch_rows: int) -> Iterator[NDArray[np.int64]]:
+    """Row indices by length, longest first: memory's peak comes first, and an out-of-memory at once."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_rows):
+        yield order[start : start + batch_rows]
+
+
+def collate(rows: TokenRows, index: NDArray[np.int64], *, pad_id: int, device: torch.device) -> Batch:
+    """Pad the rows at `index` on the right to the longest of them."""
+    lengths = rows.lengths[index]
+    width = int(lengths.max())
+    column = np.arange(width)
+    real = column < lengths[:, None]
+    place = np.where(real, rows.starts[index][:, None] + column, 0)
+    input_ids = np.where(real, rows.tokens[place], pad_id).astype(np.int64)
+    inputs = {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(real.astype(np.int64))}
+    if rows.token_types is not None:
+        inputs["token_type_ids"] = torch.from_numpy(np.where(real, rows.token_types[place], 0).astype(np.int64))
+    extra = {name: torch.from_numpy(values[index]) for name, values in rows.extra.items()}
+    return Batch(
+        {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()},
+        torch.from_numpy(rows.label[index]).to(device, non_blocking=True),
+        {name: tensor.to(device, non_blocking=True) for name, tensor in extra.items()},
+        int(lengths.sum()),
+    )

@@ -1,0 +1,132 @@
+"""What a trial costs, measured in the worker that pays it: seconds, tokens, peak memory, energy.
+
+Peak memory starts anew for each trial, so a warm worker reads what a cold one reads: on a GPU by the allocator's own
+counter, on a CPU by the kernel's high-water mark of resident memory (reset through /proc/self/clear_refs after the heap
+was trimmed). Energy is read from a counter of the machine or it is absent; it is never estimated.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+GIB = 2.0**30
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+
+
+class Meter:
+    """Counters of one trial in one worker."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = {}
+        """Stage (`train`, `evaluation`, ...) -> wall seconds."""
+        self.tokens = 0
+        """Training tokens, padding left out."""
+        self.squared_tokens = 0
+        """Sum over training rows of length^2: what attention's cost grows with."""
+        self.peak_memory_gib: float | None = None
+        self.energy_joules: float | None = None
+
+    def count_tokens(self, lengths: NDArray[np.int64]) -> None:
+        """Add rows of these lengths to the training tokens."""
+        self.tokens += int(lengths.sum())
+        self.squared_tokens += int((lengths * lengths).sum())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; the device is waited for at both ends."""
+        self._wait()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._wait()
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Measure peak memory and energy inside."""
+        reset_peak_memory(self._device)
+        energy = _energy_joules(self._device)
+        try:
+            yield
+        finally:
+            self.peak_memory_gib = read_peak_memory_gib(self._device)
+            after = _energy_joules(self._device)
+            # The counter wraps; a negative difference says nothing.
+            self.energy_joules = after - energy if energy is not None and after is not None and after >= energy else None
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start the peak anew: garbage is collected and freed heap returned first, or a warm worker would carry it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+    if _CLEAR.exists():
+        try:
+            _CLEAR.write_text("5")
+        except PermissionError:
+            return
+
+
+def read_peak_memory_gib(device: torch.device) -> float | None:
+    """Largest memory since the reset: bytes the allocator held on a GPU, resident bytes of the process on a CPU; GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    if not _STATUS.exists():
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+    return int(found.group(1)) * 1024 / GIB if found else None
+
+
+def _energy_joules(device: torch.device) -> float | None:
+    """Counter of the GPU (NVML, Volta and later) or of the CPU package (RAPL, where it may be read); None where there is none."""
+    if device.type == "cuda":
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        try:
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+        except pynvml.NVMLError:
+            return None
+    try:
+        return int(_RAPL.read_text()) / 1e6
+    except (OSError, ValueError):
+        return None
+
+
+def hardware_key(device: torch.device, threads: int) -> str:
+    """What must be equal for two measured costs to be comparable: processor or GPU model, and threads."""
+    if device.type == "cuda":
+        return f"cuda:{torch.cuda.get_device_name(device)}"
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.exists() else None
+    return f"cpu:{found.group(1).strip() if found else 'unknown'}:threads-{threads}"

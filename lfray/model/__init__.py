@@ -1,0 +1,1 @@
+"""The base model and how it is adapted."""

@@ -1,0 +1,243 @@
+"""What every figure shares: colours that survive colour blindness and a photocopier, axes, labels that do not collide, saving.
+
+Figures are built on matplotlib's objects alone (no pyplot, so no global state and no display). Files are the same to the byte for
+the same input: no date, no version and a fixed salt in the SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from lfray.names import MetricKey, parse_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
+    from numpy.typing import NDArray
+
+    from lfray.names import Metric
+    from lfray.pareto.objective import Objective
+
+    Floats = NDArray[np.float64]
+
+DPI: Final = 150
+
+INK, MUTED, GRID = "#1a1a1a", "#5c6470", "#dfe3e8"
+
+# Okabe and Ito 2008: told apart with any of the common colour deficiencies. Yellow is left out: too pale on white.
+OKABE_ITO: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+LINES: Final = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
+
+METHOD_LOOK: Final = {
+    "base": ("#000000", "X"),
+    "head": ("#E69F00", "s"),
+    "lora": ("#0072B2", "o"),
+    "dora": ("#CC79A7", "D"),
+    "full": ("#009E73", "^"),
+}
+"""Colour and marker of each method; each differs in both, so either alone is enough."""
+
+_STYLE: Final[dict[Any, Any]] = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib, so the same everywhere
+    "font.size": 9.0,
+    "svg.hashsalt": "lfray",
+    "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar sign in a group's name is a dollar sign
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) that keeps its labels and legend inside."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: Axes) -> None:
+    """Two spines, a faint grid below the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.grid(visible=True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=8.5)
+
+
+def display_name(key: str) -> str:
+    """A flat key as people read it: `fair.accuracy_gap/race` -> `accuracy gap (race)`."""
+    parsed: MetricKey = parse_key(key)
+    name = parsed.metric.key.rpartition(".")[2].replace("_", " ")
+    where = [] if parsed.split == "test" else [parsed.split]
+    where += [] if parsed.of_class is None else [f"class {parsed.of_class}"]
+    if parsed.attribute is not None:
+        where.append(parsed.attribute if parsed.group is None else f"{parsed.attribute} = {parsed.group}")
+    return name + (f" ({', '.join(where)})" if where else "")
+
+
+def format_value(metric: Metric, value: float) -> str:
+    """A value with the digits that its unit deserves: 12,345 for counts, 0.812 for shares; `undefined` for NaN."""
+    if not math.isfinite(value):
+        return "undefined"
+    if metric.count or metric.unit in ("count", "byte"):
+        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
+    digits = 3 if metric.unit in ("1", "nat") else 2
+    return f"{value:,.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}"
+
+
+def axis_label(objective: Objective) -> str:
+    """Name, unit, scale and which way is good."""
+    unit = "" if objective.metric.unit in ("1", "count") else f" [{objective.metric.unit}]"
+    scale = "" if objective.scale == "raw" else ", log10(1 + x) axis"
+    return f"{display_name(objective.key)}{unit}{scale} ({objective.metric.better.value} is better)"
+
+
+def apply_scale(axes: Axes, which: Literal["x", "y"], objective: Objective, values: Floats) -> None:
+    """Give the x or y axis the objective's scale and limits that leave 6 % free around the finite values.
+
+    A count's ticks are 0 and the powers of ten, or 1-2-5 steps where fewer than two powers fit.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    set_limits = axes.set_xlim if which == "x" else axes.set_ylim
+    is_count = objective.scale != "raw"
+    forward, backward = (_log1p, _power1m) if is_count else (np.asarray, np.asarray)
+    finite = np.asarray(values)[np.isfinite(values)]
+    if is_count:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("function", functions=(_log1p, _power1m))
+        axis.set_major_locator(FixedLocator(_count_ticks(finite)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    if len(finite):
+        low, high = float(forward(finite.min())), float(forward(finite.max()))
+        free = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
+        set_limits(*(float(backward(np.array(edge))) for edge in (low - free, high + free)))
+
+
+def _log1p(values: Floats) -> Floats:
+    # The margin left of 0 lies between -1 and 0, where the scale is still defined.
+    return np.log10(1.0 + np.maximum(values, -0.999))
+
+
+def _power1m(values: Floats) -> Floats:
+    return np.asarray(10.0**values - 1.0)
+
+
+def _count_ticks(values: Floats) -> list[float]:
+    if not len(values):
+        return [0.0, 10.0]
+    low, high = float(values.min()), float(values.max())
+    top = max(1, math.ceil(math.log10(1.0 + high)))
+    tens = [10.0**power for power in range(top + 1)]
+    inside = [tick for tick in tens if low <= tick <= high]
+    if len(inside) >= 2:
+        return [0.0, *tens]
+    return [0.0, *(step * ten for ten in tens for step in (1.0, 2.0, 5.0))]
+
+
+def short_count(value: float) -> str:
+    """1,000 -> 1k, 2,000,000 -> 2M, 3e9 -> 3G."""
+    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{suffix}"
+    return f"{value:g}"
+
+
+_STEPS: Final = (7, 20, 38, 60)
+
+
+def _offsets(right: int, up: int) -> list[tuple[int, int]]:
+    """Offsets in points, nearest first; at each distance the good corner before its neighbours."""
+    corners = [(right, up), (right, 0), (0, up), (-right, up), (right, -up), (-right, 0), (0, -up), (-right, -up)]
+    return [(step * x, round(step * y * (1.0 if x else 1.5))) for step in _STEPS for x, y in corners]
+
+
+def place_labels(
+    axes: Axes, labels: Sequence[tuple[float, float, str]], others: Iterable[Sequence[float]], *, good: tuple[int, int]
+) -> int:
+    """Write a label beside each point (x, y, text) where it covers no other label, few points, and stays inside the axes.
+
+    Greedy and in a fixed order, so the figure is the same from run to run. A label without room is left out.
+
+    Args:
+        axes: Where; its limits must be settled.
+        labels: Points and their texts.
+        others: Points (x, y) that a label should not cover.
+        good: Signs of the better side of x and y: beyond a point of the front nothing can stand there.
+
+    Returns:
+        How many labels were written.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    frame = axes.get_window_extent(renderer)
+    points = [*others, *((x, y) for x, y, _ in labels)]
+    pixels = axes.transData.transform(points) if points else np.empty((0, 2))
+    taken: list[Bbox] = []
+    for x, y, text in labels:
+        best: tuple[float, Any, Bbox] | None = None
+        for rank, (dx, dy) in enumerate(_offsets(*good)):
+            note = _label(axes, (x, y), (dx, dy), text)
+            box = note.get_window_extent(renderer)
+            clear = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            clear = clear and not any(box.overlaps(other) for other in taken)
+            hidden = int(((pixels >= (box.x0, box.y0)) & (pixels <= (box.x1, box.y1))).all(axis=1).sum())
+            cost = 4.0 * hidden + 0.5 * rank
+            if clear and (best is None or cost < best[0]):
+                if best is not None:
+                    best[1].remove()
+                best = (cost, note, box)
+            else:
+                note.remove()
+        if best is not None:
+            taken.append(best[2].padded(2))
+    return len(taken)
+
+
+def _label(axes: Axes, point: tuple[float, float], offset: tuple[int, int], text: str) -> Any:
+    dx, dy = offset
+    far = max(abs(dx), abs(dy)) > 11
+    note = axes.annotate(
+        text, point, offset, textcoords="offset points", fontsize=8, color=INK, zorder=6,
+        ha="center" if dx == 0 else "left" if dx > 0 else "right",
+        va="center" if dy == 0 else "bottom" if dy > 0 else "top",
+        arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if far else None,
+        bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+    )  # fmt: skip
+    note.set_in_layout(False)
+    return note
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The file of a figure, `png` (150 dpi) or `svg` (text as outlines); the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write `<stem>.png` and `<stem>.svg` into an existing folder; the paths, in this order."""
+    paths = []
+    for kind in ("png", "svg"):
+        path = folder / f"{stem}.{kind}"
+        path.write_bytes(figure_bytes(figure, kind))
+        paths.append(path)
+    return paths
+
+
+def styled() -> Any:
+    """Context in which a figure is built and saved: one font, no mathematics in texts."""
+    return rc_context(_STYLE)
