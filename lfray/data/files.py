@@ -65,7 +65,7 @@ def read_file(path: Path, *, quoting: Literal["auto", "none", "minimal"]) -> pa.
             case _:
                 table = pa.parquet.read_table(pa.BufferReader(_bytes(path)))
     except (OSError, EOFError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the file must be a whole, valid {path.suffixes[0]} file in UTF-8 (got: {_short(error)}). "
+        raise DataError(f"{path}: the file must be a whole, valid {kind_of(path)} file in UTF-8 (got: {_short(error)}). "
                         "For quoted or unquoted fields see data.quoting") from error  # fmt: skip
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lfray.data.clean import clean
 from lfray.data.prepared import PreparedData, manifest, open_data, write_rows
 from lfray.data.rows import ROLES, Rows, build_rows, row_ids
-from lfray.data.source import read_source, source_identity
+from lfray.data.source import locate, read_source
 from lfray.data.split import check_splits, cut, given_roles, limit
 from lfray.data.values import row_count, scalar_text
 from lfray.errors import DataError, did_you_mean
@@ -55,11 +55,12 @@ def prepare_data(spec: DataSpec, task: TaskSpec, *, folder: Path, root: Path) ->
     Raises:
         DataError: A rule about rows, groups or splits is broken.
     """
-    key = _index_key(spec, task, source_identity(spec, folder=folder))
+    located = locate(spec, folder=folder)
+    key = _index_key(spec, task, located.identity())
     known = None if key is None else _recall(root, key)
     if known is not None:
         return PreparedData(known, root / known.fingerprint, open_data(root / known.fingerprint).dataset)
-    source = read_source(spec, folder=folder)
+    source = read_source(spec, located)
     roles = given_roles(source.splits, spec.splits)
     read = build_rows(source.splits, roles, spec, task)
     unique, counts = clean(read, spec)

@@ -23,7 +23,7 @@ from lfray.errors import DataError, did_you_mean
 from lfray.fingerprint import file_digest, lines_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lfray.spec.rows import DataSpec
 
@@ -54,56 +54,70 @@ def needed_columns(spec: DataSpec) -> dict[str, str]:
     return needed
 
 
-def read_source(spec: DataSpec, *, folder: Path) -> Source:
-    """Read every split of the source.
+@dataclass(frozen=True)
+class Located:
+    """Where the rows are, found but not read: files, a hub commit, or neither (a lab world is made)."""
+
+    files: tuple[Path, ...] = ()
+    commit: hub.HubCommit | None = None
+
+    def identity(self) -> str | None:
+        """Hash of the raw rows: of file contents with their splits, or of the commit. None where nothing says what they are.
+
+        A lab world has none and is made anew each time: it takes less than a second, and its code may have changed.
+        """
+        if self.commit is not None:
+            return lines_digest([self.commit.repository, self.commit.commit])
+        found = [f"{split_of(path)} {kind_of(path)} {file_digest(path)}" for path in self.files]
+        return lines_digest(sorted(found)) if found else None
+
+
+def locate(spec: DataSpec, *, folder: Path) -> Located:
+    """Find the source.
 
     Args:
         spec: The sweep's data.
         folder: What a relative `file:` path is relative to: the sweep file's folder.
 
+    Raises:
+        DataError: No file, or no such data set.
+    """
+    scheme, _, name = spec.source.partition(":")
+    match scheme:
+        case "file":
+            return Located(files=tuple(find_files(name, folder=folder)))
+        case "hub":
+            return Located(commit=hub.resolve(name))
+        case _:
+            return Located()
+
+
+def read_source(spec: DataSpec, located: Located) -> Source:
+    """Read every split of the source.
+
     Returns:
         Split -> rows, with the needed columns only, all text, missing as null.
 
     Raises:
-        DataError: Nothing is found, a file is torn, a needed column is absent, files of one source differ in their columns, a row
-            names no split, or there are no rows.
+        DataError: A file is torn, a needed column is absent, files of one source differ in their columns, a row names no split,
+            or there are no rows.
     """
-    scheme, _, name = spec.source.partition(":")
     bayes: Mapping[str, float] = {}
-    match scheme:
-        case "file":
-            tables = _read_files(spec, find_files(name, folder=folder))
-        case "hub":
-            loaded = hub.load(hub.resolve(name), spec.config)
-            tables = {split: _text_table(part.data.table, spec, where=f"hub:{name}") for split, part in loaded.items()}
-        case _:
-            world = lab_world(name, spec.options)
-            bayes = world.bayes_accuracy
-            whole = _text_table(pa.table(world.rows), spec, where=spec.source, also=_LAB_SPLIT)
-            tables = _by_column(whole, _LAB_SPLIT)
+    if located.files:
+        tables = _read_files(spec, located.files)
+    elif located.commit is not None:
+        loaded = hub.load(located.commit, spec.config)
+        tables = {split: _text_table(part.data.table, spec, where=spec.source) for split, part in loaded.items()}
+    else:
+        world = lab_world(spec.source.removeprefix("lab:"), spec.options)
+        bayes = world.bayes_accuracy
+        whole = _text_table(pa.table(world.rows), spec, where=spec.source, also=_LAB_SPLIT)
+        tables = _by_column(whole, _LAB_SPLIT)
     if spec.split_column is not None:
         tables = _by_column(pa.concat_tables(tables.values()), spec.split_column)
     if not sum(table.num_rows for table in tables.values()):
         raise DataError(f"data.source: must hold rows (got none in {spec.source}). Check the path and the file's header")
     return Source({split: datasets.Dataset(tables[split]) for split in sorted(tables)}, bayes)
-
-
-def source_identity(spec: DataSpec, *, folder: Path) -> str | None:
-    """What the raw rows are, without reading them as rows: file digests, or a hub commit. None: unknown, read again.
-
-    A lab world is made anew each time: it takes less than a second, and its code may have changed.
-
-    Raises:
-        DataError: No file, or no such data set.
-    """
-    scheme, _, name = spec.source.partition(":")
-    if scheme == "file":
-        found = [f"{split_of(path)} {kind_of(path)} {file_digest(path)}" for path in find_files(name, folder=folder)]
-        return lines_digest(sorted(found))
-    if scheme == "hub":
-        commit = hub.resolve(name)
-        return lines_digest([commit.repository, commit.commit])
-    return None
 
 
 def find_files(pattern: str, *, folder: Path) -> list[Path]:
@@ -112,13 +126,14 @@ def find_files(pattern: str, *, folder: Path) -> list[Path]:
     Raises:
         DataError: None is found, a named file has a format that lfray does not read, or two hold one part of the data.
     """
-    path = folder / Path(pattern).expanduser()
+    pattern = str(Path(pattern).expanduser())
+    path = folder / pattern
     if path.is_dir():
         found = [file for file in path.iterdir() if file.is_file() and kind_of(file) and not file.name.startswith(".")]
     elif path.is_file():
         found = [path]
     else:
-        found = [Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file()]
+        found = [folder / file for file in glob.glob(pattern, root_dir=folder, recursive=True) if (folder / file).is_file()]
     formats = ", ".join(sorted(KINDS))
     if not found:
         raise DataError(f"data.source: must name data files (got none at {path}). Formats: {formats}, each also .gz")
@@ -141,7 +156,7 @@ def split_of(path: Path) -> str:
     return path.name.split(".", 1)[0]
 
 
-def _read_files(spec: DataSpec, paths: list[Path]) -> dict[str, pa.Table]:
+def _read_files(spec: DataSpec, paths: Sequence[Path]) -> dict[str, pa.Table]:
     parts: dict[str, list[pa.Table]] = {}
     first: tuple[Path, set[str]] | None = None
     for path in paths:

@@ -135,7 +135,7 @@ def _peft(
         use_dora=dora,
         target_modules=targets,
         # A head that lives inside the backbone (BERT's fresh pooler) trains whole, so it must not also get low-rank layers.
-        exclude_modules=heads or None,
+        exclude_modules=[head for head in heads if head.rpartition(".")[2] in targets] or None,
         modules_to_save=heads or None,
         fan_in_fan_out=transposed,
         bias="none",

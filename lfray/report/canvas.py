@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from lfray.names import MetricKey, parse_key
+from lfray.report.wording import short_count, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
     from numpy.typing import NDArray
 
-    from lfray.names import Metric
     from lfray.pareto.objective import Objective
 
     Floats = NDArray[np.float64]
@@ -74,32 +73,10 @@ def plain_axes(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=8.5)
 
 
-def display_name(key: str) -> str:
-    """A flat key as people read it: `fair.accuracy_gap/race` -> `accuracy gap (race)`."""
-    parsed: MetricKey = parse_key(key)
-    name = parsed.metric.key.rpartition(".")[2].replace("_", " ")
-    where = [] if parsed.split == "test" else [parsed.split]
-    where += [] if parsed.of_class is None else [f"class {parsed.of_class}"]
-    if parsed.attribute is not None:
-        where.append(parsed.attribute if parsed.group is None else f"{parsed.attribute} = {parsed.group}")
-    return name + (f" ({', '.join(where)})" if where else "")
-
-
-def format_value(metric: Metric, value: float) -> str:
-    """A value with the digits that its unit deserves: 12,345 for counts, 0.812 for shares; `undefined` for NaN."""
-    if not math.isfinite(value):
-        return "undefined"
-    if metric.count or metric.unit in ("count", "byte"):
-        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
-    digits = 3 if metric.unit in ("1", "nat") else 2
-    return f"{value:,.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}"
-
-
 def axis_label(objective: Objective) -> str:
     """Name, unit, scale and which way is good."""
-    unit = "" if objective.metric.unit in ("1", "count") else f" [{objective.metric.unit}]"
     scale = "" if objective.scale == "raw" else ", log10(1 + x) axis"
-    return f"{display_name(objective.key)}{unit}{scale} ({objective.metric.better.value} is better)"
+    return f"{with_unit(objective)}{scale} ({objective.metric.better.value} is better)"
 
 
 def apply_scale(axes: Axes, which: Literal["x", "y"], objective: Objective, values: Floats) -> None:
@@ -144,14 +121,6 @@ def _count_ticks(values: Floats) -> list[float]:
     return [0.0, *(step * ten for ten in tens for step in (1.0, 2.0, 5.0))]
 
 
-def short_count(value: float) -> str:
-    """1,000 -> 1k, 2,000,000 -> 2M, 3e9 -> 3G."""
-    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{suffix}"
-    return f"{value:g}"
-
-
 _STEPS: Final = (7, 20, 38, 60)
 
 
@@ -182,8 +151,9 @@ def place_labels(
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
-    points = [*others, *((x, y) for x, y, _ in labels)]
-    pixels = axes.transData.transform(points) if points else np.empty((0, 2))
+    to_pixels = axes.transData.transform
+    pixels = to_pixels(np.array([*others], dtype=np.float64).reshape(-1, 2))
+    labelled = to_pixels(np.array([(x, y) for x, y, _ in labels], dtype=np.float64).reshape(-1, 2))
     taken: list[Bbox] = []
     for x, y, text in labels:
         best: tuple[float, Any, Bbox] | None = None
@@ -192,8 +162,8 @@ def place_labels(
             box = note.get_window_extent(renderer)
             clear = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             clear = clear and not any(box.overlaps(other) for other in taken)
-            hidden = int(((pixels >= (box.x0, box.y0)) & (pixels <= (box.x1, box.y1))).all(axis=1).sum())
-            cost = 4.0 * hidden + 0.5 * rank
+            # A label beside somebody else's labelled point reads as that point's: worse than hiding a few pale ones.
+            cost = 4.0 * _inside(box, pixels) + 40.0 * _inside(box.padded(6), labelled) + 0.5 * rank
             if clear and (best is None or cost < best[0]):
                 if best is not None:
                     best[1].remove()
@@ -203,6 +173,10 @@ def place_labels(
         if best is not None:
             taken.append(best[2].padded(2))
     return len(taken)
+
+
+def _inside(box: Bbox, pixels: Floats) -> int:
+    return int(((pixels >= (box.x0, box.y0)) & (pixels <= (box.x1, box.y1))).all(axis=1).sum())
 
 
 def _label(axes: Axes, point: tuple[float, float], offset: tuple[int, int], text: str) -> Any:

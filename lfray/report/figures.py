@@ -16,13 +16,13 @@ from lfray.report.canvas import (
     MUTED,
     apply_scale,
     axis_label,
-    display_name,
     new_figure,
     place_labels,
     plain_axes,
     styled,
 )
 from lfray.report.groups import method_of
+from lfray.report.wording import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

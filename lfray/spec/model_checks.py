@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # fmt: off
 ENCODERS = frozenset({
     "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "esm", "flaubert", "funnel",
-    "layoutlm", "longformer", "mobilebert", "modernbert", "mpnet", "nomic_bert", "roberta", "roformer", "squeezebert", "xlm", "xlm-roberta",
-    "xlm-roberta-xl",
+    "layoutlm", "longformer", "mobilebert", "modernbert", "mpnet", "nomic_bert", "roberta", "roformer", "squeezebert", "xlm",
+    "xlm-roberta", "xlm-roberta-xl",
 })
 # fmt: on
 """`model_type` of families that read both ways and so cannot generate a label token by token."""

@@ -219,7 +219,7 @@ def _type_remedy(kinds: list[str], value: Any, path: Path) -> str:
     if "bool_type" in kinds and isinstance(value, str) and value.lower() in _YES_NO:
         return f"YAML 1.2 has true and false only: write {_YES_NO[value.lower()]}"
     if "string_type" in kinds and isinstance(value, int | float):
-        return f"Quote it: {value if not isinstance(value, bool) else str(value).lower()!r}".replace("'", '"')
+        return f'Quote it: "{show(value)}"'
     if "tuple_type" in kinds and isinstance(value, str | int | float):
         return f"Write [{value}]"
     if {"int_type", "float_type"} & set(kinds) and isinstance(value, str) and value.replace(".", "", 1).isdigit():

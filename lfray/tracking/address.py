@@ -12,7 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from lfray.names import escape
 from lfray.tracking.contract import TrackerRefused
 
-
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 

@@ -53,7 +53,11 @@ class SweepInfo:
     artifacts: Mapping[str, Path] = field(default_factory=dict)
     """Path inside the run -> local file or folder."""
     description: str = ""
-    """Markdown, shown on top of the run's page."""
+    """Markdown, shown on the run's page."""
+    axes: tuple[str, ...] = ()
+    """Params in which trials differ: what a person compares by."""
+    objectives: tuple[str, ...] = ()
+    """Flat metric keys; the first is the one that trials are sorted by."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,10 @@ class Tracker(Protocol):
 
     def logged_trials(self) -> set[str]:
         """Ids of the trials whose record is logged in whole, whether COMPLETED or FAILED."""
+        ...
+
+    def page(self) -> str:
+        """Path of the sweep's table and charts below the address of the tracker's pages; empty where there are none."""
         ...
 
 

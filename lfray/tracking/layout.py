@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import math
 import platform
 import posixpath
@@ -186,6 +187,7 @@ def trial_params(config: TrialConfig, context: Mapping[str, str]) -> dict[str, s
     """
     values: dict[str, object] = {
         "method": config.method.kind,
+        "method_label": config.method_label,
         "rank": config.rank,
         "downsampling_ratio": config.downsampling_ratio,
         "seed": config.seed,
@@ -215,6 +217,15 @@ def describe_trial(
         tags={CONFIG: config.config_id, **tags},
         dataset=dataset,
     )
+
+
+def dataset_source(source: str) -> tuple[str, str]:
+    """MLflow's kind and JSON of a source, so that a hub data set becomes a link in its page."""
+    scheme, _, place = source.partition(":")
+    if scheme != "hub":
+        return "lfray", json.dumps({"uri": source})
+    path, _, revision = place.partition("@")
+    return "hugging_face", json.dumps({"path": path, "revision": revision or "main"})
 
 
 def origin_tags() -> dict[str, str]:

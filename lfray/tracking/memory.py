@@ -142,6 +142,10 @@ class MemoryTracker:
         """See `Tracker.logged_trials`."""
         return {trial_id for trial_id, run in self.store.trials[self._sweep].items() if layout.LOGGED in run.tags}
 
+    def page(self) -> str:
+        """Nothing to look at."""
+        return ""
+
 
 @final
 class NoTracker:
@@ -168,6 +172,10 @@ class NoTracker:
     def logged_trials(self) -> set[str]:
         """No trial is logged."""
         return set()
+
+    def page(self) -> str:
+        """Nothing to look at."""
+        return ""
 
 
 def _paths(artifacts: Mapping[str, Path]) -> set[str]:

@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from lfray.errors import TrackingError
-from lfray.tracking import address, layout
+from lfray.tracking import address, layout, view
 from lfray.tracking.contract import DatasetInfo, Status, SweepInfo, TrackerRefused, TrialInfo, absolute_uri
 from lfray.tracking.ledger import Ledger, Row
 
@@ -34,14 +34,13 @@ if TYPE_CHECKING:
     from lfray.record import CurvePoint, TrialRecord
 
 _PAGE: Final = 1000
+_OLDEST_FIRST: Final = ["attributes.start_time ASC"]
 _INHERITED: Final = ("mlflow.user", "mlflow.source.git.commit")
 """Tags of the parent that MLflow shows as columns of every run."""
 _REFUSALS: Final = frozenset({
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "CUSTOMER_UNAUTHORIZED",
 })  # fmt: skip
-# Without it MLflow's page asks a person which kind of experiment this is before it shows a run.
-_EXPERIMENT_TAGS: Final = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @final
@@ -63,6 +62,7 @@ class MlflowTracker:
         self._parent: Ledger | None = None
         self._trials: dict[str, Ledger] = {}
         self._open: set[str] = set()
+        self._view = ""
         self._doubt = False
         """A run was asked for and no answer came: it may exist."""
 
@@ -80,9 +80,7 @@ class MlflowTracker:
             raise TrackerRefused(f"{self._where}: needs the package {error.name}. Install it, or use another URI") from error
         except (OSError, SQLAlchemyError) as error:
             text = layout.clip(address.spoken(f"{type(error).__name__}: {error}"), 600)
-            raise TrackingError(
-                f"{self._where}: cannot be reached: {text}. Check the address and that the server is up"
-            ) from error
+            raise TrackingError(f"{self._where}: cannot be reached: {text}. Check the address") from error
 
     def open_sweep(self, sweep: SweepInfo) -> str:
         """See `Tracker.open_sweep`."""
@@ -101,6 +99,7 @@ class MlflowTracker:
             params = layout.clean_params(sweep.params)
             note = {"mlflow.note.content": sweep.description} if sweep.description else {}
             self._send(parent, params=params, tags={**layout.origin_tags(), **sweep.tags, **parent.stale_params(params), **note})
+            self._save_view(sweep, parent)
             self._upload(parent, sweep.artifacts)
             self._client.log_text(parent.run_id, layout.environment_text(), layout.ENVIRONMENT)
             return parent.run_id
@@ -183,11 +182,22 @@ class MlflowTracker:
         """See `Tracker.logged_trials`."""
         return {trial_id for trial_id, run in self._trials.items() if run.logged is not None}
 
+    def page(self) -> str:
+        """See `Tracker.page`."""
+        return view.page(self._experiment, self._view)
+
+    def _save_view(self, sweep: SweepInfo, parent: Ledger) -> None:
+        """Write the sweep's view once; what a person changed in it afterwards stays."""
+        self._view, value = view.saved_view(sweep, parent_id=parent.run_id, created_ms=parent.start_ms)
+        key = view.TAG_PREFIX + self._view
+        if key not in self._client.get_experiment(self._experiment).tags:
+            self._client.set_experiment_tag(self._experiment, key, value)
+
     def _find_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             place = address.artifact_folder(self._uri, name)
-            return str(self._client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_TAGS))
+            return str(self._client.create_experiment(name, artifact_location=place))
         if found.lifecycle_stage != "active":
             raise TrackerRefused(f"{self._where}: experiment {name} is deleted. Restore it in MLflow, or set tracking.experiment")
         if found.artifact_location.startswith("mlflow-artifacts:") and not address.is_server(self._uri):
@@ -212,9 +222,7 @@ class MlflowTracker:
         runs: list[Any] = []
         token = None
         while True:
-            page = self._client.search_runs(
-                [self._experiment], query, ViewType.ACTIVE_ONLY, _PAGE, ["attributes.start_time ASC"], token
-            )
+            page = self._client.search_runs([self._experiment], query, ViewType.ACTIVE_ONLY, _PAGE, _OLDEST_FIRST, token)
             runs += page
             token = page.token
             if not token:
@@ -288,17 +296,12 @@ def _known(run: Any) -> Ledger:
 
 
 def _dataset(info: DatasetInfo) -> DatasetInput:
-    """MLflow's form of a data set; a hub data set becomes a link in its page."""
-    scheme, _, place = info.source.partition(":")
-    kind, source = "hugging_face" if scheme == "hub" else "lfray", {"uri": info.source}
-    if scheme == "hub":
-        path, _, revision = place.partition("@")
-        source = {"path": path, "revision": revision or "main"}
+    kind, source = layout.dataset_source(info.source)
     entity = Dataset(
         name=layout.clip(info.name, 500),
         digest=info.fingerprint[:36],
         source_type=kind,
-        source=json.dumps(source),
+        source=source,
         profile=json.dumps(dict(info.rows)),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training and evaluation")])

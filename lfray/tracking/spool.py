@@ -67,6 +67,10 @@ class BackgroundTracker:
         """Ask behind everything that is queued, and wait."""
         return self._pool.submit(self._inner.logged_trials).result()
 
+    def page(self) -> str:
+        """Ask behind everything that is queued, and wait."""
+        return self._pool.submit(self._inner.page).result()
+
     def open_trial(self, trial: TrialInfo) -> None:
         """Queue the call."""
         self._submit(trial.trial_id, lambda: self._inner.open_trial(trial))

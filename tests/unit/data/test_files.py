@@ -79,7 +79,7 @@ def test_a_text_longer_than_a_megabyte_with_line_breaks(tmp_path: Path) -> None:
 def test_torn_csv_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"r.csv: the file must be a whole, valid .csv file in UTF-8"):
+    with pytest.raises(DataError, match=r"r.csv: the file must be a whole, valid csv file in UTF-8"):
         read_file(path, quoting="auto")
 
 

@@ -78,7 +78,7 @@ def test_a_hub_split_with_hidden_labels_is_refused_by_name_and_ignored_where_unu
 def test_classes_are_sorted_by_number_or_taken_as_given() -> None:
     rows = [{**row, "label": label} for row, label in zip(people(4), ["10", "9", 1.0, True], strict=True)]
     assert built({"x": rows[:3]}).class_names == ("1", "9", "10")
-    given = built({"x": rows[:3]}, task=task(labels=[10, "9", 1, 7], positive=9))
+    given = built({"x": rows[:3]}, task=task(labels=[10, "9", 1, 7], positive="9"))
     assert given.class_names == ("10", "9", "1", "7")
     assert given.positive == 1
     assert [given.class_names[label] for label in given.label] == [
@@ -91,7 +91,7 @@ def test_classes_are_sorted_by_number_or_taken_as_given() -> None:
 def test_unknown_labels_are_refused() -> None:
     with pytest.raises(DataError, match=r"task.labels: must list every label \(got '0' in 6 rows\)"):
         built({"x": people(9)}, task=task(labels=["1", "2"]))
-    with pytest.raises(DataError, match="task.positive: must be a label"):
+    with pytest.raises(DataError, match=r"task.positive: must be a label"):
         built({"x": people(9)}, task=task(positive="yes"))
     with pytest.raises(DataError, match="at least two labels must occur"):
         built({"x": [{**row, "label": "a"} for row in people(9)]})

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lfray.data.source import find_files, read_source, source_identity
+from lfray.data.lab import lab_world
+from lfray.data.source import find_files, locate, read_source
 from lfray.errors import DataError
 from lfray.spec.rows import DataSpec
 from tests.unit.data.builders import data_spec, people, write_rows
 
 
 def texts(folder: Path, spec: DataSpec) -> dict[str, list[str]]:
-    return {split: rows["text"] for split, rows in read_source(spec, folder=folder).splits.items()}
+    return {split: rows["text"] for split, rows in read_source(spec, locate(spec, folder=folder)).splits.items()}
 
 
 def test_a_folder_is_split_by_file_names(tmp_path: Path) -> None:
@@ -41,14 +43,16 @@ def test_formats_agree(tmp_path: Path) -> None:
             pq.write_table(pa.Table.from_pylist(rows), path)
         else:
             write_rows(path, rows)
-        source = read_source(data_spec(source=f"file:{name}"), folder=tmp_path)
+        spec = data_spec(source=f"file:{name}")
+        source = read_source(spec, locate(spec, folder=tmp_path))
         found.append({split: table[:] for split, table in source.splits.items()})
     assert all(other == found[0] for other in found)
 
 
 def test_only_needed_columns_are_taken(tmp_path: Path) -> None:
     write_rows(tmp_path / "r.jsonl", [{**row, "votes": [1, 2]} for row in people(2)])
-    source = read_source(data_spec(source="file:r.jsonl"), folder=tmp_path)
+    spec = data_spec(source="file:r.jsonl")
+    source = read_source(spec, locate(spec, folder=tmp_path))
     assert source.splits["r"].column_names == ["text", "label", "group"]
     assert source.bayes_accuracy == {}
 
@@ -104,9 +108,21 @@ def test_identity_is_of_content_and_splits_not_of_paths(tmp_path: Path) -> None:
     two.mkdir()
     for folder in (one, two):
         write_rows(folder / "train.csv", people(3))
-    first = source_identity(data_spec(source="file:one"), folder=tmp_path)
-    assert first == source_identity(data_spec(source="file:two"), folder=tmp_path) is not None
+    first = locate(data_spec(source="file:one"), folder=tmp_path).identity()
+    assert first == locate(data_spec(source="file:two"), folder=tmp_path).identity() is not None
     write_rows(two / "train.csv", people(4))
-    assert first != source_identity(data_spec(source="file:two"), folder=tmp_path)
+    assert first != locate(data_spec(source="file:two"), folder=tmp_path).identity()
     (one / "train.csv").rename(one / "test.csv")
-    assert first != source_identity(data_spec(source="file:one"), folder=tmp_path)
+    assert first != locate(data_spec(source="file:one"), folder=tmp_path).identity()
+
+
+def test_a_lab_world_brings_its_splits_and_its_ceiling(tmp_path: Path) -> None:
+    world = lab_world("reviews", {})
+    community = next(column for column in world.rows if column not in ("text", "label", "split"))
+    spec = data_spec(source="lab:reviews", groups={"community": {"column": community}})
+    located = locate(spec, folder=tmp_path)
+    assert located.identity() is None
+    source = read_source(spec, located)
+    assert {split: len(rows) for split, rows in source.splits.items()} == Counter(world.rows["split"])
+    assert sorted(text for rows in source.splits.values() for text in rows["text"]) == sorted(world.rows["text"])
+    assert source.bayes_accuracy == world.bayes_accuracy

@@ -77,7 +77,7 @@ def test_given_splits_are_kept_as_they_are() -> None:
     assert len(of_role(rows, "validation")) == 20
 
 
-@settings(deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 50), st.sampled_from(["columns", "none"]))
 def test_rows_of_one_text_land_on_one_side(seed: int, mode: str) -> None:
     rng = np.random.default_rng(seed)
