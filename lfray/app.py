@@ -181,6 +181,8 @@ def jobs_of(made: Plan) -> list[TrialJob]:
                 keep_weights=spec.keep_full_models if trial.method.kind in ("full", "base") else spec.keep_adapters != "none",
                 trust_remote_code=spec.model.trust_remote_code,
             ),
+            split_manifests=made.data.split_manifests,
+            preparation=made.data.counts,
             context=context,
         )
         for trial in made.trials

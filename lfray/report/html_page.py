@@ -43,6 +43,7 @@ figure img { display: block; width: 100%; min-width: 36rem; height: auto; }
 figcaption, caption { color: var(--soft); font-size: .875rem; text-align: left; padding: .4rem 0; }
 caption { padding: 0 .1rem .4rem; }
 .box { overflow-x: auto; }
+.box + .box { margin-top: 1.5rem; }
 .box:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .875rem; min-width: 100%; margin: .25rem 0; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }

@@ -94,10 +94,11 @@ def _front_picture(front: Front, svg: bytes) -> Picture:
             "front", f"Trials ranked by {name}; the values stand in the table below.", f"Trials ranked by {name}.", svg
         )
     across, up = (display_name(objective.key) for objective in axes_of(front))
+    on_line = " For a trial on the line, no other is at least as good on both axes and better on one."
     return Picture(
         "front",
         f"Scatter of all trials: {up} against {across}; the trials on the front stand in the table below.",
-        f"Each mark is one trial: {up} against {across}. A trial on the line is beaten by no other on every objective.",
+        f"Each mark is one trial: {up} against {across}." + (on_line if len(front.objectives) == 2 else ""),
         svg,
     )
 

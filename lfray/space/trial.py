@@ -186,5 +186,9 @@ class TrialJob(Frozen):
     config: TrialConfig
     where: Locations
     execution: ExecutionRequest
+    split_manifests: dict[str, str]
+    """Split -> hash of its sorted row ids when the sweep was planned: checked again before training and at evaluation."""
+    preparation: dict[str, int]
+    """What preparing the data counted for this sweep."""
     context: dict[str, str]
     """Names for people (base model, data source, sweep): stored in the record, outside its identity."""

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from lfray.errors import Problem, did_you_mean
 from lfray.names import METHOD_LABELS
-from lfray.spec.axis import TRAINED, AxisTarget, axis_names, resolve_axis
+from lfray.spec.axis import AxisTarget, axis_names, resolve_axis
+from lfray.spec.method_checks import methods_in_use, trained_in_use
 from lfray.spec.sweep import RangeAxis, SweepSpec
 from lfray.spec.wording import findings
 
@@ -26,33 +27,9 @@ MAX_SEED = 2**32 - 1
 _ALPHA = ("alpha",)
 
 
-def methods_in_use(spec: SweepSpec) -> tuple[str, ...]:
-    """Methods that the sweep tries: those of `axes.method`, else every declared one."""
-    axis = spec.axes.get("method")
-    return tuple(map(str, axis)) if isinstance(axis, tuple) else spec.methods.declared
-
-
-def trained_in_use(spec: SweepSpec) -> tuple[str, ...]:
-    """Methods in use that train, `head` also where rank 0 stands for it."""
-    used = set(methods_in_use(spec)) & set(TRAINED)
-    if "lora" in used and _has_rank_zero(spec):
-        used.add("head")
-    return tuple(method for method in TRAINED if method in used)
-
-
-def where_method(loaded: LoadedSweep, method: str) -> Path:
-    """Where the file asks for a method: its value in `axes.method`, else its declaration."""
-    axis = loaded.spec.axes.get("method")
-    if isinstance(axis, tuple) and method in axis:
-        return ("axes", "method", axis.index(method))
-    return ("methods", method)
-
-
 def axis_problems(loaded: LoadedSweep) -> Iterator[Problem]:
-    """Problems of `axes`, `search` and of the methods that they use."""
+    """Problems of `axes` and `search`."""
     spec = loaded.spec
-    if not spec.methods.declared:
-        yield loaded.problem(("methods",), "a sweep needs at least one method", remedy=f"Known: {', '.join(METHOD_LABELS)}")
     used = methods_in_use(spec)
     known = set(used) <= set(METHOD_LABELS)
     seen: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -76,14 +53,12 @@ def axis_problems(loaded: LoadedSweep) -> Iterator[Problem]:
             )
     yield from _nested(loaded, seen)
     yield from _search(loaded)
-    yield from _head_and_verbalizer(loaded)
-    yield from _learning_rates(loaded)
     yield from _alpha_pairs(loaded)
 
 
 def axis_warnings(loaded: LoadedSweep) -> Iterator[Problem]:
     """What is written and has no effect."""
-    spec, used = loaded.spec, methods_in_use(loaded.spec)
+    spec, used = loaded.spec, {*methods_in_use(loaded.spec), *trained_in_use(loaded.spec)}
     for method in spec.methods.declared:
         if method not in used:
             yield loaded.problem(("methods", method), "declared, but not in axes.method: it is not tried", got="")
@@ -92,7 +67,7 @@ def axis_warnings(loaded: LoadedSweep) -> Iterator[Problem]:
         if target is None or target.kind == "method":
             continue
         if not set(target.methods) & set(used):
-            yield loaded.problem(("axes", name), "has no effect: no method of the sweep trains", got=", ".join(used))
+            yield loaded.problem(("axes", name), "has no effect: no method of the sweep trains", got=", ".join(sorted(used)))
         path = _field(target)
         if path in loaded.lines:
             yield loaded.problem(path, f"not used: axes.{name} gives this field its values")
@@ -165,6 +140,10 @@ def _field_value(loaded: LoadedSweep, value: Any, path: tuple[str, ...], at: Pat
     full = loaded.spec.model_dump(by_alias=True)
     if not _put(raw, full, path, value):
         return
+    if path[2:3] == _ALPHA and len(_alpha_axes(loaded.spec)) > 1:
+        # Judged by itself here, under a policy that has the field; what goes with what is judged by `_alpha_pairs`.
+        policy = {"factor": "proportional", "value": "constant"}.get(path[-1], value)
+        raw["methods"]["lora"]["alpha"] = {path[-1]: value, "policy": policy} if len(path) > 3 else value
     try:
         SweepSpec.model_validate(raw)
     except ValidationError as error:
@@ -217,59 +196,19 @@ def _search(loaded: LoadedSweep) -> Iterator[Problem]:
         yield loaded.problem(("search",), rule, remedy="Remove it: lists are crossed in full")
 
 
-def _has_rank_zero(spec: SweepSpec) -> bool:
-    ranks = spec.axes.get("rank")
-    if isinstance(ranks, RangeAxis):
-        return ranks.form[1][0] == 0
-    return ranks is not None and 0 in ranks
-
-
-def _head_and_verbalizer(loaded: LoadedSweep) -> Iterator[Problem]:
-    spec = loaded.spec
-    if spec.task.head != "verbalizer":
-        return
-    remedy = "Remove it; the untouched model is the method base"
-    if "head" in methods_in_use(spec):
-        rule = "the method head trains a classification head, which head: verbalizer has not"
-        yield loaded.problem(where_method(loaded, "head"), rule, remedy=remedy)
-    ranks = spec.axes.get("rank")
-    if _has_rank_zero(spec):
-        at: Path = ("axes", "rank", ranks.index(0)) if isinstance(ranks, tuple) else ("axes", "rank")
-        yield loaded.problem(at, "rank 0 trains a classification head, which head: verbalizer has not", remedy=remedy)
-
-
-def _learning_rates(loaded: LoadedSweep) -> Iterator[Problem]:
-    """Every method that trains must have a rate."""
-    spec = loaded.spec
-    rates = spec.train.learning_rate
-    targets = {name: resolve_axis(name) for name in spec.axes}
-    moved = {t.path: name for name, t in targets.items() if t is not None and t.kind == "train" and t.path[0] == "learning_rate"}
-    given: list[tuple[Path, Any]] = [(("train", "learning_rate"), rates)]
-    if ("learning_rate",) in moved:
-        name = moved["learning_rate",]
-        axis = spec.axes[name]
-        given = [(("axes", name, index), value) for index, value in enumerate(axis)] if isinstance(axis, tuple) else []
-    elif isinstance(rates, float):
-        for path, name in moved.items():
-            remedy = f"Write train.learning_rate as a mapping: {{{path[1]}: {rates:g}, ...}}"
-            yield loaded.problem(
-                ("axes", name), "one rate for all methods cannot be moved for one", got=f"{rates:g}", remedy=remedy
-            )
-    for at, value in given:
-        missing = [method for method in trained_in_use(spec) if isinstance(value, dict) and method not in value]
-        missing = [method for method in missing if ("learning_rate", method) not in moved]
-        if missing:
-            remedy = f"Add {missing[0]}: <rate>"
-            yield loaded.problem(at, f"needs a rate for every method that trains, also for {', '.join(missing)}", remedy=remedy)
+def _alpha_axes(spec: SweepSpec) -> dict[str, tuple[tuple[str, ...], tuple[Any, ...]]]:
+    """The list axes inside alpha: name -> path under the method, values."""
+    found: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {}
+    for name, axis in spec.axes.items():
+        target = resolve_axis(name)
+        if target is not None and target.kind == "method_field" and target.path[:1] == _ALPHA and isinstance(axis, tuple):
+            found[name] = (target.path, axis)
+    return found
 
 
 def _alpha_pairs(loaded: LoadedSweep) -> Iterator[Problem]:
     """Several axes inside alpha: every combination must make sense together (one axis alone is checked with its values)."""
-    axes: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {}
-    for name, axis in loaded.spec.axes.items():
-        target = resolve_axis(name)
-        if target is not None and target.kind == "method_field" and target.path[:1] == _ALPHA and isinstance(axis, tuple):
-            axes[name] = (target.path, axis)
+    axes = _alpha_axes(loaded.spec)
     if len(axes) < 2 or math.prod(len(axis) for _, axis in axes.values()) > 1000:
         return
     for values in product(*(axis for _, axis in axes.values())):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lfray.errors import Problem, SpecError, did_you_mean
 from lfray.spec.axis_checks import axis_problems, axis_warnings
 from lfray.spec.data_checks import data_problems
+from lfray.spec.method_checks import method_problems
 from lfray.spec.model_checks import model_problems, model_warnings
 from lfray.spec.objective_checks import objective_problems, objective_warnings
 
@@ -36,6 +37,7 @@ def check_sweep(loaded: LoadedSweep, *, environ: Mapping[str, str] | None = None
     problems = [
         *data_problems(loaded),
         *model_problems(loaded, environ),
+        *method_problems(loaded),
         *axis_problems(loaded),
         *objective_problems(loaded),
         *_resource_problems(loaded),

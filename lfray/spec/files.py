@@ -81,11 +81,13 @@ def _json_columns(lines: TextIO) -> list[str] | None:
     for row in _json_rows(lines):
         if row is None:
             return None
+        if not isinstance(row, dict):
+            raise DataError(f"a row is no json object: {str(row)[:60]}")
         names |= dict.fromkeys(map(str, row))
     return list(names)
 
 
-def _json_rows(lines: TextIO) -> Iterator[dict[str, Any] | None]:
+def _json_rows(lines: TextIO) -> Iterator[Any]:
     """The first rows; None where the file is an array too long to look into."""
     seen = 0
     for line in lines:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lfray.spec.axis_checks import methods_in_use, where_method
+from lfray.spec.method_checks import methods_in_use, where_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,7 @@ from lfray.names import (
     Scope,
     parse_key,
 )
-from lfray.spec.axis_checks import methods_in_use
+from lfray.spec.method_checks import methods_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +45,9 @@ def objective_problems(loaded: LoadedSweep) -> Iterator[Problem]:
         at: Path = ("objectives", index)
         try:
             key = parse_key(text)
-        except LfrayError:
+        except (LfrayError, ValueError):
             rule, remedy = _unknown(text)
             yield loaded.problem(at, rule, got=text, remedy=remedy)
-            continue
-        except ValueError:
-            yield loaded.problem(at, "a group's name is escaped as :hh:", got=text, remedy="`lfray metrics` shows the form")
             continue
         full = key
         if key.metric.scope is Scope.ATTRIBUTE and key.attribute is None:
@@ -78,6 +75,8 @@ def objective_warnings(loaded: LoadedSweep) -> Iterator[Problem]:
 def _unknown(text: str) -> tuple[str, str]:
     """Rule and remedy for a key that does not parse."""
     name = text.split("/")[0].removeprefix("validation.").partition(".class_")[0]
+    if name in METRICS and text.count("/") <= 2:
+        return "a name in a key is escaped as :hh: (two hexadecimal digits)", "`lfray metrics` shows the form"
     if name in METRICS:
         return "at most /attribute/group may follow a metric's name", "Remove the rest; names hold / as :2f:"
     known = [metric.key for metric in METRICS.values() if metric.better is not Better.NEITHER]

@@ -86,8 +86,8 @@ class SweepSpec(Strict):
     """One to five metrics; each has its good direction in `lfray metrics`. One gives a ranking."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial takes of the machines."""
-    storage: Name = "./lfray-runs"
-    """Folder of records, relative to the sweep file."""
+    storage: Name | None = None
+    """Folder of records, relative to the sweep file. Default: lfray-runs in the working folder, beside mlflow.db."""
     tracking: TrackingSpec = TrackingSpec()
     """Where runs are logged."""
     keep_adapters: Literal["front", "all", "none"] = "all"

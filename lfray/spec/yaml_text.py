@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file."""
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 """Values in a file, each use of an anchor counted in full: nine anchors of nine aliases each would be 400 million."""
 MAX_DEPTH = 40
 

@@ -98,7 +98,10 @@ def run_trials(jobs: Sequence[TrialJob], watcher: Watcher, *, max_concurrent: in
     """
     from ray import tune
 
+    # Tune logs every failed trial with its traceback; here a failure is a record, and the listeners show it.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     first = jobs[0].execution
+    _WATCHERS["now"] = watcher
     resources = {"CPU": first.cpus, "GPU": first.gpus} if first.gpus > 0 else {"CPU": first.cpus}
     with tempfile.TemporaryDirectory(prefix="lfray-tune-") as folder:
         tuner = tune.Tuner(
@@ -113,7 +116,7 @@ def run_trials(jobs: Sequence[TrialJob], watcher: Watcher, *, max_concurrent: in
                 name="sweep",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_callback(watcher)],
+                callbacks=[_callback()],
                 failure_config=tune.FailureConfig(max_failures=max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
@@ -164,27 +167,38 @@ def _trainable() -> type:
     return LfrayTrial
 
 
-def _callback(watcher: Watcher) -> Any:
+_WATCHERS: dict[str, Watcher] = {}
+"""The watcher of the run in progress. Tune pickles its callbacks before it starts, and a terminal cannot be pickled."""
+
+
+def _callback() -> Any:
     from ray import tune
 
     class Bridge(tune.Callback):  # type: ignore[misc]  # ray ships no types for it
         """From Tune's events to the watcher's."""
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            watcher.started(_trial_id(trial))
+            _watcher().started(_trial_id(trial))
 
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
             points = [CurvePoint(*point) for point in result.get("points", [])]
             if points:
-                watcher.progressed(_trial_id(trial), points)
+                _watcher().progressed(_trial_id(trial), points)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            watcher.ended(_trial_id(trial))
+            _watcher().ended(_trial_id(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            watcher.died(_trial_id(trial), _error_text(trial))
+            _watcher().died(_trial_id(trial), _error_text(trial))
 
     return Bridge()
+
+
+def _watcher() -> Watcher:
+    from lfray.sweep import tuner
+
+    # By module, not by closure: the callback that Tune unpickles must find this very dictionary.
+    return tuner._WATCHERS["now"]
 
 
 def _trial_id(trial: Any) -> str:

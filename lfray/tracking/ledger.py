@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lfray.tracking import layout
 
@@ -90,6 +90,19 @@ class Ledger:
             self.metrics[row.key] = row.value
             if row.key in layout.CURVE_KEYS:
                 self.steps.setdefault(row.key, set()).add(row.step)
+
+
+def found_again(run: Any) -> Ledger:
+    """What a search says about a run of an earlier process (an MLflow `Run`)."""
+    info, data = run.info, run.data
+    return Ledger(
+        info.run_id,
+        info.start_time,
+        logged=data.tags.get(layout.LOGGED),
+        params=dict(data.params),
+        tags=dict(data.tags),
+        metrics=dict(data.metrics),
+    )
 
 
 def _parts(texts: Mapping[str, str]) -> list[list[Text]]:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lfray.errors import TrackingError
 from lfray.tracking import address, layout, view
 from lfray.tracking.contract import DatasetInfo, Status, SweepInfo, TrackerRefused, TrialInfo, absolute_uri
-from lfray.tracking.ledger import Ledger, Row
+from lfray.tracking.ledger import Ledger, Row, found_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ class MlflowTracker:
             self._sweep = sweep.name
             self._experiment = self._find_experiment(sweep.experiment)
             marks = {layout.KIND: "sweep", layout.SWEEP: sweep.name}
-            sweeps = [_known(run) for run in self._search(f"tags.`{layout.KIND}` = 'sweep'")]
+            sweeps = [found_again(run) for run in self._search(f"tags.`{layout.KIND}` = 'sweep'")]
             found = [run for run in sweeps if run.tags.get(layout.SWEEP) == sweep.name]
             parent = found[0] if found else self._create(sweep.name, sweep.started_at, marks)
             self._parent = parent
@@ -210,7 +210,7 @@ class MlflowTracker:
     def _find_trials(self, parent: Ledger) -> None:
         """Learn the trials' runs. Of two for one trial (an answer got lost on the way) the logged or older one stays."""
         self._trials = {}
-        children = [_known(run) for run in self._search(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")]
+        children = [found_again(run) for run in self._search(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")]
         for run in sorted(children, key=lambda child: child.logged is None):
             kept = self._trials.setdefault(run.tags.get(layout.TRIAL, run.run_id), run)
             if kept is not run:
@@ -285,14 +285,6 @@ class MlflowTracker:
                 with tempfile.TemporaryDirectory() as scratch:
                     copy = shutil.copyfile(source, Path(scratch) / target.name)
                     self._client.log_artifact(run.run_id, str(copy), folder)
-
-
-def _known(run: Any) -> Ledger:
-    """What a search says about a run of an earlier process."""
-    tags = dict(run.data.tags)
-    return Ledger(
-        run.info.run_id, run.info.start_time, tags.get(layout.LOGGED), False, dict(run.data.params), tags, dict(run.data.metrics)
-    )
 
 
 def _dataset(info: DatasetInfo) -> DatasetInput:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lfray.data.prepared import verify_manifest
 from lfray.engine.loop import score
 from lfray.engine.single import SingleStepper
 from lfray.errors import ModelError, StorageError
@@ -65,6 +66,8 @@ def rescore_trial(storage: Storage, trial_id: str) -> Predictions:
             micro_batch=execution.micro_batch, evaluation_batch=execution.evaluation_batch, cpus=execution.threads, gpus=0.0,
             checkpoint_seconds=60.0, keep_weights=False,
         ),
+        split_manifests=record.data["split_manifests"],
+        preparation=record.data["preparation"],
         context=dict(record.context),
     )
     bench = Bench()
@@ -76,6 +79,7 @@ def rescore_trial(storage: Storage, trial_id: str) -> Predictions:
     stepper = SingleStepper(model, objective, None, device=torch.device("cpu"))
     tables = []
     for name in ("validation", "test"):
+        verify_manifest(data, name, expected=job.split_manifests[name])
         split = data.split(name)
         scores = score(stepper, rows.scoring(split), batch_rows=execution.evaluation_batch, pad_id=rows.pad_id)
         tables.append(predictions(objective, scores, name, split, config))

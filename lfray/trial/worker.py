@@ -77,7 +77,7 @@ def _straight_line(
 
     stage.now = "data"
     data = bench.data(job)
-    kept, counts = _training_rows(data, config)
+    kept, counts = _training_rows(data, job)
     held_out = {name: data.split(name) for name in ("validation", "test")}
 
     stage.now = "model"
@@ -109,7 +109,7 @@ def _straight_line(
     tables = []
     with meter.stage("evaluation"):
         for name, split in held_out.items():
-            verify_manifest(data, name, expected=data.facts.split_manifests[name])
+            verify_manifest(data, name, expected=job.split_manifests[name])
             scores = score(stepper, rows.scoring(split), batch_rows=job.execution.evaluation_batch, pad_id=rows.pad_id)
             tables.append(predictions(objective, scores, name, split, config))
 
@@ -135,14 +135,15 @@ def _straight_line(
     yield record
 
 
-def _training_rows(data: PreparedData, config: TrialConfig) -> tuple[SplitRows, dict[str, Any]]:
+def _training_rows(data: PreparedData, job: TrialJob) -> tuple[SplitRows, dict[str, Any]]:
     """The training rows that stay, and the counts for the record.
 
     Raises:
         DataError: A held-out row stands among them, or the prepared rows changed.
     """
+    config = job.config
     for name in SPLITS:
-        verify_manifest(data, name, expected=data.facts.split_manifests[name])
+        verify_manifest(data, name, expected=job.split_manifests[name])
     train = data.split("train")
     column = next(group for group in train.groups if group.attribute == config.data.minority_attribute)
     minority = column.member[:, column.names.index(config.data.minority_group)]
@@ -163,7 +164,7 @@ def _training_rows(data: PreparedData, config: TrialConfig) -> tuple[SplitRows, 
     majority = int((~minority).sum())
     return kept, {
         "split_rows": {name: data.facts.split_rows[name] for name in SPLITS},
-        "split_manifests": {name: data.facts.split_manifests[name] for name in SPLITS},
+        "split_manifests": {name: job.split_manifests[name] for name in SPLITS},
         "train_rows_used": len(kept.row_id),
         "train_groups_used": {
             group.attribute: dict(zip(group.names, group.member.sum(axis=0).tolist(), strict=True)) for group in kept.groups
@@ -172,7 +173,7 @@ def _training_rows(data: PreparedData, config: TrialConfig) -> tuple[SplitRows, 
         "minority_rows_kept": minority_kept,
         "minority_fraction_kept": minority_kept / minority_all if minority_all else None,
         "minority_to_majority": minority_kept / majority if majority else None,
-        "preparation": dict(data.facts.counts),
+        "preparation": job.preparation,
     }
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUPS = "groups: {g: {column: who}}"
+DEV = "source: file:dev.tsv, columns: {text: sentence}"
+PAIR = "source: file:dev.tsv, columns: {text: sentence, text_pair: s2}"
+ALL = "source: 'file:*.tsv*', columns: {text: sentence}"
 
 
 @pytest.fixture
@@ -35,11 +38,11 @@ def test_a_path_from_the_environment(folder: Path) -> None:
     ("data", "path", "rule", "remedy"),
     [
         (f"{{source: file:dev.tsv, {GROUPS}}}", "data.columns.text", "dev.tsv must have this column", "sentence"),
-        ("{source: file:dev.tsv, columns: {text: sentence}, groups: {g: {flags: {a: whom}}}}", "data.groups.g.flags.a", "this column", "who"),
-        (f"{{source: file:dev.tsv, columns: {{text: sentence, text_pair: s2}}, {GROUPS}}}", "data.columns.text_pair", "column", ""),
-        (f"{{source: file:dev.tsv, columns: {{text: sentence}}, {GROUPS}, split_column: part}}", "data.split_column", "column", ""),
-        (f"{{source: file:dev.tsv, columns: {{text: sentence}}, {GROUPS}, splits: {{test: dev}}}}", "data.splits", "none is left", "fraction"),
-        (f"{{source: 'file:*.tsv*', columns: {{text: sentence}}, {GROUPS}, splits: {{train: [train, x]}}}}", "data.splits.train[1]", "split of", ""),
+        (f"{{{DEV}, groups: {{g: {{flags: {{a: whom}}}}}}}}", "data.groups.g.flags.a", "this column", "who"),
+        (f"{{{PAIR}, {GROUPS}}}", "data.columns.text_pair", "this column", "Known"),
+        (f"{{{DEV}, {GROUPS}, split_column: part}}", "data.split_column", "this column", "Known"),
+        (f"{{{DEV}, {GROUPS}, splits: {{test: dev}}}}", "data.splits", "none is left", "fraction"),
+        (f"{{{ALL}, {GROUPS}, splits: {{train: [train, x]}}}}", "data.splits.train[1]", "split of", "Known"),
         (f"{{source: 'hub:a b', {GROUPS}}}", "data.source", "hub data set", "hub:stanfordnlp"),
         (f"{{source: lab:x, {GROUPS}, config: x}}", "data.config", "hub: sources only", "Remove"),
         (f"{{source: lab:x, columns: {{text: label}}, {GROUPS}}}", "data.columns.text", "another column", ""),

@@ -49,9 +49,9 @@ def test_the_same_question(tmp_path: Path, new: dict[str, str]) -> None:
             {"methods": "{lora: {alpha: {policy: rslora, value: 8}}}"},
             ["methods.lora.alpha.policy: 'constant' -> 'rslora'", "methods.lora.alpha.value: 16.0 -> 8"],
         ),
-        ({"train": '{epochs: "${N}"}'.replace('"', "")[:-1].replace("{", "\n  ", 1)}, {}, ["train.epochs: '${N}' -> 3"]),
+        ({"train": "\n  epochs: ${N}"}, {}, ["train.epochs: '${N}' -> 3"]),
         ({}, {"train": "{max_grad_norm: null}"}, ["train.max_grad_norm: 1.0 -> null"]),
-        ({}, {"objectives": "[accuracy]"}, ["objectives: ['fair.worst_group_accuracy', 'cost.trainable_parameters'] -> ['accuracy']"]),
+        ({"objectives": "[f1]"}, {"objectives": "[accuracy]"}, ["objectives: ['f1'] -> ['accuracy']"]),
         ({"task": "{labels: [a, b]}"}, {}, ["task.labels: ['a', 'b'] -> absent"]),
         (
             {"axes": "{epochs: {uniform: [1, 2]}}", "search": "{samples: 3}"},

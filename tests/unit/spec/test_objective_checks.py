@@ -90,7 +90,11 @@ def test_warnings(tmp_path: Path) -> None:
     assert "no method full" in found[1]
 
 
-KEYS = st.sampled_from(["", "validation."]), st.sampled_from([*METRICS, "", "x"]), st.sampled_from(["", ".class_a", "/community", "/community/first", "/:zz:", "//", "/a/b/c"])  # fmt: skip
+KEYS = (
+    st.sampled_from(["", "validation."]),
+    st.sampled_from([*METRICS, "", "x"]),
+    st.sampled_from(["", ".class_a", "/community", "/community/first", "/:zz:", "/:ff:", "//", "/a/b/c"]),
+)
 
 
 @given(st.lists(st.tuples(*KEYS).map("".join).filter(bool), min_size=1, max_size=5))

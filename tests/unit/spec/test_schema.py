@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from lfray.errors import SpecError
@@ -55,7 +55,8 @@ def test_every_field_is_described() -> None:
         f"{title}.{name}"
         for title, part in [("sweep", schema), *schema["$defs"].items()]
         for name, field in part.get("properties", {}).items()
-        if "description" not in field
+        # pydantic leaves out a description that says the same as the model's.
+        if "description" not in field and "$ref" not in field
     ]
     assert blank == []
 

@@ -44,7 +44,7 @@ G = "{source: lab:x, groups: {g: {column: c}}"
         ("methods", "{lora: {targets: [1]}}", "methods.lora.targets[0]", "must be text", 'Quote it: "1"'),
         ("task", "{labels: [1.5, 2]}", "task.labels[0]", "must be text or a whole number", 'Quote it: "1.5"'),
         ("data", "{source: lab:x, groups: {g: {colum: c}}}", "data.groups.g.colum", "unknown field", "Did you mean 'column'"),
-        ("data", "{source: lab:x, groups: {g: {column: c, names: {0.5: x}}}}", "data.groups.g.names.0.5", "a key here must", "Quote"),
+        ("data", "{source: lab:x, groups: {g: {column: c, names: {0.5: x}}}}", "data.groups.g.names.0.5", "a key here", "Quote"),
         ("data", G + ", minority: {grp: g}}", "data.minority.grp", "unknown field", "group"),
         ("data", G + ", minority: smallest}", "data.minority", "must be a mapping or auto", ""),
         ("data", G + ", splits: {test: 1.5}}", "data.splits.test", "must be less than 1", "Lower"),
