@@ -172,4 +172,6 @@ def _storage_of_trial(trial_id: str, storage: str | None) -> Storage:
     for candidate in [place, *(Storage(root) for root in all_places())]:
         if (candidate.trial_folder(trial_id) / "record.json").is_file():
             return candidate
-    raise StorageError(f"trial: no record of {trial_id} in {place.root}. `lfray list` names the trials; --storage names the folder")
+    raise StorageError(
+        f"trial: no record of {trial_id} in {place.root}. `lfray list` names the trials; --storage names the folder"
+    )

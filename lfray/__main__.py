@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("sweep", help="sweep file")
     sub = command("run", "run what has no record yet, then front and report")
     sub.add_argument("sweep", help="sweep file")
-    sub.add_argument("--tracking", metavar="URI", help="MLflow tracking URI (before MLFLOW_TRACKING_URI and the sweep file); none: off")
+    sub.add_argument(
+        "--tracking", metavar="URI", help="MLflow tracking URI (before MLFLOW_TRACKING_URI and the sweep file); none: off"
+    )
     sub.add_argument("--address", metavar="RAY", help="a running Ray cluster; default: RAY_ADDRESS, else Ray is started here")
     sub = command("rerun", "run recorded trials of a sweep again")
     sub.add_argument("sweep", help="sweep file")

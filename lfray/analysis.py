@@ -1,4 +1,4 @@
-"""What needs more than one trial: gaps to full fine-tuning, the front, the report. Stored under `analysis/`, computed anew at will.
+"""What needs more than one trial: gaps to full fine-tuning, the front, the report. Written to `analysis/`, computed anew at will.
 
 A record is never filled in later: a value that needs another trial is `Derived`, with the ids it came from.
 """
@@ -15,7 +15,8 @@ from lfray.evaluation.settings import MeasureSettings
 from lfray.known import places
 from lfray.names import HARMFUL_BIAS_GAP, HARMFUL_BIAS_GAP_ABSOLUTE
 from lfray.pareto.front import Front, front_of
-from lfray.record import Derived, Measure, TrialRecord, measure_to_json, read_predictions, undefined
+from lfray.record import Derived, Measure, TrialRecord, read_predictions, undefined
+from lfray.record_json import measure_to_json
 from lfray.report.page import ReportContext, write_report
 from lfray.storage import Storage, write_json
 
@@ -109,7 +110,11 @@ def _reference(record: TrialRecord, full: Sequence[TrialRecord]) -> TrialRecord 
     def same(other: TrialRecord, *, strict: bool) -> bool:
         ours, theirs = record.config, other.config
         alike = (ours.data, ours.model, ours.task, ours.downsampling_ratio, ours.seed) == (
-            theirs.data, theirs.model, theirs.task, theirs.downsampling_ratio, theirs.seed,
+            theirs.data,
+            theirs.model,
+            theirs.task,
+            theirs.downsampling_ratio,
+            theirs.seed,
         )
         if not strict or ours.train is None or theirs.train is None:
             return alike

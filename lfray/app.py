@@ -99,8 +99,16 @@ def plan(path: Path | str, *, storage: str | None = None) -> Plan:
     recorded = frozenset(trial.trial_id for trial in trials if place.read_record(trial.trial_id) is not None)
     known = place.read_json(spec.name, "plan.json") or {}
     made = Plan(
-        loaded=loaded, storage=place, data=prepared.data.facts, model=prepared.model, trials=trials, recorded=recorded,
-        concurrency=at_once, memory_gib=memory, truncated=truncated, warnings=tuple(warnings),
+        loaded=loaded,
+        storage=place,
+        data=prepared.data.facts,
+        model=prepared.model,
+        trials=trials,
+        recorded=recorded,
+        concurrency=at_once,
+        memory_gib=memory,
+        truncated=truncated,
+        warnings=tuple(warnings),
         created_at=known.get("created_at") or datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     _keep(made)
@@ -145,9 +153,7 @@ def _keep(made: Plan) -> None:
             "data": made.data.model_dump(mode="json"),
             "model": made.model.model_dump(mode="json", exclude={"folder"}) | {"base": spec.model.base},
             "tracking": spec.tracking.model_dump(mode="json"),
-            "trials": [
-                {"trial_id": trial.trial_id, "config_id": trial.config_id, "label": trial.label} for trial in made.trials
-            ],
+            "trials": [{"trial_id": trial.trial_id, "config_id": trial.config_id, "label": trial.label} for trial in made.trials],
         },
         made.loaded.text,
         storable(made.loaded),
@@ -164,9 +170,12 @@ def jobs_of(made: Plan) -> list[TrialJob]:
         storage=str(made.storage.root), data=str(made.storage.data_root / made.data.fingerprint), model=made.model.folder
     )
     context = {
-        "sweep": spec.name, "base": spec.model.base, "data": spec.data.source,
+        "sweep": spec.name,
+        "base": spec.model.base,
+        "data": spec.data.source,
         "base_folder": spec.model.base.removeprefix("hub:") if spec.model.base.startswith("hub:") else made.model.folder,
-        "data_folder": where.data, "model_folder": made.model.folder,
+        "data_folder": where.data,
+        "model_folder": made.model.folder,
     }
     return [
         TrialJob(
@@ -235,8 +244,11 @@ def run_sweep(
             start_ray(address or os.environ.get("RAY_ADDRESS"), cpus=None)
         try:
             outcome = run_jobs(
-                jobs, made.storage, [*listeners, tracked],
-                max_concurrent=made.concurrency, max_failures=spec.resources.max_failures,
+                jobs,
+                made.storage,
+                [*listeners, tracked],
+                max_concurrent=made.concurrency,
+                max_failures=spec.resources.max_failures,
             )
         finally:
             if todo:

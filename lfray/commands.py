@@ -121,8 +121,12 @@ def _run(made: Plan, options: argparse.Namespace) -> int:
 def _outcome_json(outcome: Outcome, where: dict[str, Any]) -> dict[str, Any]:
     front: Front | None = where["front"]
     return {
-        "ran": outcome.ran, "skipped": outcome.skipped, "failed": outcome.failed, "missing": outcome.missing,
-        "seconds": outcome.seconds, **{key: value for key, value in where.items() if key != "front"},
+        "ran": outcome.ran,
+        "skipped": outcome.skipped,
+        "failed": outcome.failed,
+        "missing": outcome.missing,
+        "seconds": outcome.seconds,
+        **{key: value for key, value in where.items() if key != "front"},
         "front": None if front is None else front.to_json(),
     }
 
@@ -131,11 +135,13 @@ def front_command(options: argparse.Namespace) -> int:
     """Query the front."""
     from lfray import _locate
     from lfray.analysis import sweep_front
+    from lfray.names import Better
     from lfray.pareto.objective import objective
     from lfray.shown import print_front
 
     place, name = _locate(options.name, options.storage)
-    asked = [objective(metric, direction=direction) for direction, metric in options.objectives or []]
+    ways = {"maximize": Better.HIGHER, "minimize": Better.LOWER}
+    asked = [objective(metric, ways[way]) for way, metric in options.objectives or []]
     front = sweep_front(place, name, asked or None, where=options.where)
     emit(front.to_json()) if options.json else print_front(front)
     return 0
@@ -170,7 +176,7 @@ def list_command(options: argparse.Namespace) -> int:
 
 def show_command(options: argparse.Namespace) -> int:
     """One trial."""
-    from lfray.record import record_to_json
+    from lfray.record_json import record_to_json
     from lfray.shown import print_record
 
     record = _one_record(options)

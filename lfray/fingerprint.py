@@ -46,8 +46,7 @@ def canonical(value: object, *, path: str = "$") -> object:
             return {key: canonical(value[key], path=f"{path}.{key}") for key in sorted(value)}
         case _:
             raise LfrayError(
-                f"fingerprint: {path}: {type(value).__name__} has no stable written form. "
-                "Use numbers, text, lists or mappings"
+                f"fingerprint: {path}: {type(value).__name__} has no stable written form. Use numbers, text, lists or mappings"
             )
 
 

@@ -75,7 +75,9 @@ class Removal:
     size: int
 
 
-def removable(storage: Storage, trial_ids: Iterable[str], kinds: Sequence[str], *, keep: frozenset[str] = frozenset()) -> list[Removal]:
+def removable(
+    storage: Storage, trial_ids: Iterable[str], kinds: Sequence[str], *, keep: frozenset[str] = frozenset()
+) -> list[Removal]:
     """What may go: of recorded trials only (a running trial needs its checkpoint), and not of those in `keep`."""
     found = []
     for trial_id in trial_ids:

@@ -44,7 +44,11 @@ def _read() -> dict[str, list[str]]:
         known = json.loads(state_file().read_text())
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    if not isinstance(known, dict):
+        return {}
+    return {
+        name: [place for place in roots if isinstance(place, str)] for name, roots in known.items() if isinstance(roots, list)
+    }
 
 
 def all_places() -> list[Path]:

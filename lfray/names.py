@@ -14,48 +14,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from lfray.errors import LfrayError, did_you_mean
+from lfray.metric import REASONS, Better, Metric, Scope
 
-
-class Better(Enum):
-    """Which way is good. `NEITHER` marks a description (a share, a rate) that cannot be an objective by itself."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
-    NEITHER = "neither"
-
-
-class Scope(Enum):
-    """Over which rows a metric is one number."""
-
-    ALL = "all"
-    """All evaluated rows, and each group as `/<attribute>/<group>`."""
-    ATTRIBUTE = "attribute"
-    """A summary over the groups of one attribute (or one member-versus-non-member pair of an overlapping one)."""
-    TRIAL = "trial"
-    """The trial as a whole: costs."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One measured quantity."""
-
-    key: str
-    unit: str
-    better: Better
-    meaning: str
-    source: str = ""
-    scope: Scope = Scope.ALL
-    hardware_dependent: bool = False
-    """Compared within one hardware key only."""
-    count: bool = False
-    """Spans orders of magnitude and may be 0: plots and hypervolume use log10(1 + x)."""
-    label_free_of_group: bool = False
-    """Has no meaning where the label determines the group (reason `group_is_label`)."""
-
+__all__ = ["METRICS", "REASONS", "Better", "Metric", "MetricKey", "Scope", "escape", "parse_key", "unescape"]
 
 _H, _L, _N = Better.HIGHER, Better.LOWER, Better.NEITHER
 
@@ -74,49 +38,100 @@ WORST_GROUP_ACCURACY = Metric(
     "fair.worst_group_accuracy", "1", _H, "smallest accuracy of any covered group", "Sagawa et al. 2020", Scope.ATTRIBUTE
 )
 WORST_GROUP_ERROR = Metric(
-    "fair.worst_group_error", "1", _L, "largest error of any covered group",
-    "Das et al. 2024 (arXiv 2405.18572), first reading of accuracy parity", Scope.ATTRIBUTE,
+    "fair.worst_group_error",
+    "1",
+    _L,
+    "largest error of any covered group",
+    "Das et al. 2024 (arXiv 2405.18572), first reading of accuracy parity",
+    Scope.ATTRIBUTE,
 )
 ACCURACY_GAP = Metric("fair.accuracy_gap", "1", _L, "largest minus smallest accuracy over groups", "", Scope.ATTRIBUTE)
 ERROR_SPREAD = Metric(
-    "fair.error_spread", "1", _L, "largest minus smallest error over groups (equals accuracy_gap)",
-    "Das et al. 2024 (arXiv 2405.18572), second reading of accuracy parity", Scope.ATTRIBUTE,
+    "fair.error_spread",
+    "1",
+    _L,
+    "largest minus smallest error over groups (equals accuracy_gap)",
+    "Das et al. 2024 (arXiv 2405.18572), second reading of accuracy parity",
+    Scope.ATTRIBUTE,
 )
 DEMOGRAPHIC_PARITY_DIFFERENCE = Metric(
-    "fair.demographic_parity_difference", "1", _L, "largest minus smallest selection rate over groups",
-    "Agarwal et al. 2018; fairlearn", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.demographic_parity_difference",
+    "1",
+    _L,
+    "largest minus smallest selection rate over groups",
+    "Agarwal et al. 2018; fairlearn",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 DEMOGRAPHIC_PARITY_DIFFERENCE_TO_OVERALL = Metric(
-    "fair.demographic_parity_difference_to_overall", "1", _L, "largest distance of a group's selection rate to the overall one",
-    "fairlearn (method=to_overall)", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.demographic_parity_difference_to_overall",
+    "1",
+    _L,
+    "largest distance of a group's selection rate to the overall one",
+    "fairlearn (method=to_overall)",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 DEMOGRAPHIC_PARITY_SIGNED = Metric(
-    "fair.demographic_parity_signed", "1", _N, "selection rate of the minority minus that of everybody else",
-    "AIF360 statistical_parity_difference", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.demographic_parity_signed",
+    "1",
+    _N,
+    "selection rate of the minority minus that of everybody else",
+    "AIF360 statistical_parity_difference",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 DEMOGRAPHIC_PARITY_RATIO = Metric(
-    "fair.demographic_parity_ratio", "1", _H, "smallest over largest selection rate of groups",
-    "fairlearn", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.demographic_parity_ratio",
+    "1",
+    _H,
+    "smallest over largest selection rate of groups",
+    "fairlearn",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 EQUALIZED_ODDS_DIFFERENCE = Metric(
-    "fair.equalized_odds_difference", "1", _L, "larger of the ranges of true- and false-positive rate over groups",
-    "Hardt, Price, Srebro 2016, Definition 2.1 (as a gap, worst case)", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.equalized_odds_difference",
+    "1",
+    _L,
+    "larger of the ranges of true- and false-positive rate over groups",
+    "Hardt, Price, Srebro 2016, Definition 2.1 (as a gap, worst case)",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 EQUALIZED_ODDS_DIFFERENCE_MEAN = Metric(
-    "fair.equalized_odds_difference_mean", "1", _L, "mean of the ranges of true- and false-positive rate over groups",
-    "fairlearn (agg=mean)", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.equalized_odds_difference_mean",
+    "1",
+    _L,
+    "mean of the ranges of true- and false-positive rate over groups",
+    "fairlearn (agg=mean)",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 EQUAL_OPPORTUNITY_DIFFERENCE = Metric(
-    "fair.equal_opportunity_difference", "1", _L, "largest minus smallest true-positive rate over groups",
-    "Hardt, Price, Srebro 2016", Scope.ATTRIBUTE, label_free_of_group=True,
+    "fair.equal_opportunity_difference",
+    "1",
+    _L,
+    "largest minus smallest true-positive rate over groups",
+    "Hardt, Price, Srebro 2016",
+    Scope.ATTRIBUTE,
+    label_free_of_group=True,
 )
 HARMFUL_BIAS_GAP = Metric(
-    "fair.harmful_bias_gap", "1", _L, "accuracy of the full fine-tuning trial minus this trial's, on one group (signed)",
-    "Das et al. 2024 (arXiv 2405.18572)", Scope.ATTRIBUTE,
+    "fair.harmful_bias_gap",
+    "1",
+    _L,
+    "accuracy of the full fine-tuning trial minus this trial's, on one group (signed)",
+    "Das et al. 2024 (arXiv 2405.18572)",
+    Scope.ATTRIBUTE,
 )
 HARMFUL_BIAS_GAP_ABSOLUTE = Metric(
-    "fair.harmful_bias_gap_absolute", "1", _L, "absolute value of the harmful bias gap",
-    "Das et al. 2024 (arXiv 2405.18572)", Scope.ATTRIBUTE,
+    "fair.harmful_bias_gap_absolute",
+    "1",
+    _L,
+    "absolute value of the harmful bias gap",
+    "Das et al. 2024 (arXiv 2405.18572)",
+    Scope.ATTRIBUTE,
 )
 
 _KUMAR = "Naeini et al. 2015; Guo et al. 2017"
@@ -151,7 +166,12 @@ EVALUATION_SECONDS = Metric(
     "cost.evaluation_seconds", "s", _L, "wall time of scoring all evaluation rows", "", Scope.TRIAL, hardware_dependent=True
 )
 GPU_SECONDS = Metric(
-    "cost.gpu_seconds", "s", _L, "training and evaluation time x GPUs, summed over workers", "", Scope.TRIAL,
+    "cost.gpu_seconds",
+    "s",
+    _L,
+    "training and evaluation time x GPUs, summed over workers",
+    "",
+    Scope.TRIAL,
     hardware_dependent=True,
 )
 WORKER_SECONDS = Metric(
@@ -164,7 +184,12 @@ TOKENS_PER_SECOND = Metric(
     "cost.tokens_per_second", "1/s", _H, "training tokens (padding excluded) a second", "", Scope.TRIAL, hardware_dependent=True
 )
 TRAINING_FLOPS = Metric(
-    "cost.training_flops", "flop", _L, "training operations, estimated from the model's configuration", "", Scope.TRIAL,
+    "cost.training_flops",
+    "flop",
+    _L,
+    "training operations, estimated from the model's configuration",
+    "",
+    Scope.TRIAL,
     count=True,
 )
 ENERGY_JOULES = Metric(
@@ -172,41 +197,19 @@ ENERGY_JOULES = Metric(
 )
 
 RATES: Final = (
-    ACCURACY, ERROR_RATE, SELECTION_RATE, TRUE_POSITIVE_RATE, FALSE_POSITIVE_RATE, PRECISION, F1,
+    ACCURACY,
+    ERROR_RATE,
+    SELECTION_RATE,
+    TRUE_POSITIVE_RATE,
+    FALSE_POSITIVE_RATE,
+    PRECISION,
+    F1,
 )
 """Measured over all rows and for each group."""
 
 METRICS: Final[dict[str, Metric]] = {
     metric.key: metric for metric in list(globals().values()) + list(MARGIN_QUANTILES.values()) if isinstance(metric, Metric)
 }
-
-REASONS: Final = {
-    "empty_group": "the group has no rows",
-    "no_positives": "the group has no positive rows",
-    "no_negatives": "the group has no negative rows",
-    "no_predicted_positives": "nothing was predicted positive",
-    "undefined_cell": "a group's rate inside it is undefined",
-    "single_group": "fewer than two covered groups",
-    "group_is_label": "the label determines the group",
-    "overlapping_groups": "the groups overlap; compare member with non-member (/attribute/group)",
-    "multiclass": "more than two classes; read the one-vs-rest form (.class_<name>)",
-    "no_gpu": "no GPU was used",
-    "no_energy_counter": "the machine reports no energy",
-    "no_training": "the method does not train",
-    "zero_denominator": "the denominator is zero",
-    "below_n_min": "fewer rows than min_group_rows",
-    "one_class": "only one class occurs",
-    "unparsed_label": "the generated label matches no option, or several",
-    "no_scores": "the model gives labels without scores",
-    "non_finite": "NaN or infinite",
-    "no_reference": "no full fine-tuning trial with the same ratio and seed is recorded",
-    "ambiguous_reference": "several full fine-tuning trials share the ratio and seed",
-    "not_measured": "the trial did not measure it",
-    "trial_failed": "the trial failed",
-    "covers_differ": "its summary covers other groups than most trials' do, so the two are not compared",
-    "unknown_formula": "the model's configuration does not say what the formula needs",
-}
-"""Why a value is undefined: code -> plain words."""
 
 CURVE_TRAIN_LOSS: Final = "train.loss"
 CURVE_LEARNING_RATE: Final = "train.learning_rate"
@@ -224,9 +227,7 @@ def escape(name: str) -> str:
     """
     if not name:
         return ":"
-    return "".join(
-        chr(byte) if byte < 128 and _PLAIN.match(chr(byte)) else f":{byte:02x}:" for byte in name.encode("utf-8")
-    )
+    return "".join(chr(byte) if byte < 128 and _PLAIN.match(chr(byte)) else f":{byte:02x}:" for byte in name.encode("utf-8"))
 
 
 def unescape(text: str) -> str:
@@ -239,9 +240,9 @@ def unescape(text: str) -> str:
         return ""
     parts = re.split(r":([0-9a-f]{2}):", text)
     try:
-        return b"".join(
-            bytes([int(part, 16)]) if index % 2 else part.encode() for index, part in enumerate(parts)
-        ).decode("utf-8")
+        return b"".join(bytes([int(part, 16)]) if index % 2 else part.encode() for index, part in enumerate(parts)).decode(
+            "utf-8"
+        )
     except UnicodeError as error:
         raise LfrayError(f"metric: escaped names must be UTF-8 (got {text!r}). Write the name plainly") from error
 

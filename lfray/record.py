@@ -9,22 +9,21 @@ Shapes: N rows, C classes, G groups.
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from lfray.errors import StorageError
 from lfray.names import METRICS, REASONS, Metric, MetricKey
+from lfray.predictions import GroupColumn, Predictions, read_predictions, write_predictions
 from lfray.space.trial import TrialConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
+__all__ = [
+    "CurvePoint", "Derived", "Execution", "Failure", "GroupColumn", "Measure", "Predictions", "TrialRecord", "defined",
+    "index_measures", "read_predictions", "undefined", "write_predictions",
+]  # fmt: skip
 
 SCHEMA_VERSION = 1
 
@@ -75,158 +74,6 @@ def defined(metric: Metric, value: float, **fields: Any) -> Measure:
 def undefined(metric: Metric, reason: str, **fields: Any) -> Measure:
     """A measure that has no value, and why."""
     return Measure(metric.key, math.nan, undefined_reason=reason, **fields)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupColumn:
-    """Membership of rows in the groups of one attribute.
-
-    `member` is bool [N, G], columns in the order of `names`. Where `overlapping` is False each row is in exactly one group.
-    `is_label`: the label determines the group, so measures that compare selection or error rates by label have no meaning.
-    """
-
-    attribute: str
-    names: tuple[str, ...]
-    member: NDArray[np.bool_]
-    overlapping: bool = False
-    is_label: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """The predictions table: one row an evaluated example.
-
-    `logits` is float32 [N, C] (for a verbalizer: log-likelihood of each answer); `prediction` is the class index, or -1 where a
-    generated label could not be parsed; `parsed` says whether the greedy answer was exactly one of the options (None: not a
-    generating task).
-    """
-
-    row_id: NDArray[np.str_]
-    split: NDArray[np.str_]
-    label: NDArray[np.int64]
-    prediction: NDArray[np.int64]
-    logits: NDArray[np.float32]
-    class_names: tuple[str, ...]
-    positive: int
-    groups: tuple[GroupColumn, ...]
-    parsed: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.row_id)
-
-    def rows(self, mask: NDArray[np.bool_]) -> Predictions:
-        """The rows where `mask` (bool [N]) holds."""
-        return replace(
-            self,
-            row_id=self.row_id[mask],
-            split=self.split[mask],
-            label=self.label[mask],
-            prediction=self.prediction[mask],
-            logits=self.logits[mask],
-            parsed=None if self.parsed is None else self.parsed[mask],
-            groups=tuple(replace(group, member=group.member[mask]) for group in self.groups),
-        )
-
-    def of_split(self, split: str) -> Predictions:
-        """The rows of one split."""
-        return self.rows(self.split == split)
-
-    @classmethod
-    def concatenate(cls, tables: Sequence[Predictions]) -> Predictions:
-        """Tables of the same trial (validation, test) one below the other."""
-        first = tables[0]
-        return replace(
-            first,
-            row_id=np.concatenate([table.row_id for table in tables]),
-            split=np.concatenate([table.split for table in tables]),
-            label=np.concatenate([table.label for table in tables]),
-            prediction=np.concatenate([table.prediction for table in tables]),
-            logits=np.concatenate([table.logits for table in tables]),
-            parsed=None if first.parsed is None else np.concatenate([t.parsed for t in tables if t.parsed is not None]),
-            groups=tuple(
-                replace(group, member=np.concatenate([table.groups[index].member for table in tables]))
-                for index, group in enumerate(first.groups)
-            ),
-        )
-
-    def attribute(self, name: str) -> GroupColumn:
-        """One attribute's membership."""
-        for group in self.groups:
-            if group.attribute == name:
-                return group
-        raise StorageError(f"predictions: no attribute {name!r}. Known: {', '.join(g.attribute for g in self.groups)}")
-
-
-def write_predictions(table: Predictions, path: Path) -> None:
-    """Write the table as parquet; the schema's metadata carries class names, attributes and version."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, Any] = {
-        "row_id": pa.array(table.row_id.tolist(), pa.string()),
-        "split": pa.array(table.split.tolist(), pa.string()),
-        "label": pa.array(table.label, pa.int32()),
-        "prediction": pa.array(table.prediction, pa.int32()),
-    }
-    if table.parsed is not None:
-        columns["parsed"] = pa.array(table.parsed, pa.bool_())
-    for index in range(table.logits.shape[1]):
-        columns[f"logit.{index}"] = pa.array(table.logits[:, index], pa.float32())
-    for group in table.groups:
-        for index, name in enumerate(group.names):
-            columns[f"group.{group.attribute}.{name}"] = pa.array(group.member[:, index], pa.bool_())
-    meta = {
-        "schema_version": SCHEMA_VERSION,
-        "class_names": table.class_names,
-        "positive": table.positive,
-        "attributes": [
-            {"attribute": g.attribute, "names": g.names, "overlapping": g.overlapping, "is_label": g.is_label} for g in table.groups
-        ],
-    }
-    arrow = pa.table(columns).replace_schema_metadata({b"lfray": json.dumps(meta).encode()})
-    pq.write_table(arrow, path, compression="zstd")
-
-
-def read_predictions(path: Path) -> Predictions:
-    """Read a table that `write_predictions` wrote.
-
-    Raises:
-        StorageError: The file is absent, torn, or of another schema version.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        arrow = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path}: predictions cannot be read ({error}). Run the trial again") from error
-    meta = json.loads((arrow.schema.metadata or {}).get(b"lfray", b"{}"))
-    if meta.get("schema_version") != SCHEMA_VERSION:
-        raise StorageError(f"{path}: predictions have schema {meta.get('schema_version')}, this lfray reads {SCHEMA_VERSION}")
-    columns = {name: arrow.column(name).to_numpy(zero_copy_only=False) for name in arrow.column_names}
-    groups = tuple(
-        GroupColumn(
-            spec["attribute"],
-            tuple(spec["names"]),
-            np.stack([columns[f"group.{spec['attribute']}.{name}"] for name in spec["names"]], axis=1).astype(bool),
-            spec["overlapping"],
-            spec["is_label"],
-        )
-        for spec in meta["attributes"]
-    )
-    num_classes = len(meta["class_names"])
-    return Predictions(
-        row_id=columns["row_id"].astype(str),
-        split=columns["split"].astype(str),
-        label=columns["label"].astype(np.int64),
-        prediction=columns["prediction"].astype(np.int64),
-        logits=np.stack([columns[f"logit.{index}"] for index in range(num_classes)], axis=1).astype(np.float32),
-        class_names=tuple(meta["class_names"]),
-        positive=int(meta["positive"]),
-        groups=groups,
-        parsed=columns["parsed"].astype(bool) if "parsed" in columns else None,
-    )
 
 
 @dataclass(frozen=True)
@@ -325,91 +172,3 @@ class Derived:
     against: tuple[str, ...]
     measure: Measure
     provenance: str
-
-
-def _plain(value: Any) -> Any:
-    """JSON form: NaN and infinities become null."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case np.generic():
-            return _plain(value.item())
-        case _:
-            return value
-
-
-def measure_to_json(measure: Measure) -> dict[str, Any]:
-    """JSON object of a measure, without empty fields except `value`."""
-    raw = asdict(measure)
-    return {"key": measure.key} | {k: _plain(v) for k, v in raw.items() if k == "value" or v not in (None, {})}
-
-
-def measure_from_json(raw: Mapping[str, Any]) -> Measure:
-    """Inverse of `measure_to_json`."""
-    fields = {key: value for key, value in raw.items() if key != "key"}
-    fields["value"] = math.nan if fields["value"] is None else float(fields["value"])
-    if fields.get("interval") is not None:
-        low, high = fields["interval"]
-        fields["interval"] = (math.nan if low is None else low, math.nan if high is None else high)
-    return Measure(**fields)
-
-
-def record_to_json(record: TrialRecord) -> dict[str, Any]:
-    """The documented JSON object of a record."""
-    return {
-        "schema_version": record.schema_version,
-        "trial_id": record.trial_id,
-        "config_id": record.config.config_id,
-        "label": record.config.label,
-        "state": record.state,
-        "started_at": record.started_at,
-        "seconds": record.seconds,
-        "config": record.config.model_dump(mode="json"),
-        "context": dict(record.context),
-        "data": _plain(dict(record.data)),
-        "execution": None if record.execution is None else _plain(asdict(record.execution)),
-        "failure": None if record.failure is None else asdict(record.failure),
-        "curve": [_plain(asdict(point)) for point in record.curve],
-        "measures": [measure_to_json(measure) for measure in record.measures],
-    }
-
-
-def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> TrialRecord:
-    """Inverse of `record_to_json`.
-
-    Raises:
-        StorageError: Another schema version, a missing field, or an id that its configuration does not hash to.
-    """
-    if raw.get("schema_version") != SCHEMA_VERSION:
-        raise StorageError(f"{source}: has schema {raw.get('schema_version')}, this lfray reads {SCHEMA_VERSION}")
-    try:
-        record = TrialRecord(
-            config=TrialConfig.model_validate(raw["config"]),
-            state=raw["state"],
-            measures=tuple(measure_from_json(item) for item in raw["measures"]),
-            curve=tuple(CurvePoint(**_loss_back(point)) for point in raw["curve"]),
-            execution=None if raw["execution"] is None else Execution(**raw["execution"]),
-            data=raw["data"],
-            context=raw["context"],
-            started_at=raw["started_at"],
-            seconds=raw["seconds"],
-            failure=None if raw["failure"] is None else Failure(**raw["failure"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{source}: not a record of schema {SCHEMA_VERSION} ({error}). Remove it and run again") from error
-    if record.trial_id != raw["trial_id"]:
-        raise StorageError(f"{source}: holds trial {raw['trial_id']}, its configuration is {record.trial_id}. Remove it and run again")
-    return record
-
-
-def _loss_back(point: Mapping[str, Any]) -> dict[str, Any]:
-    return {**point, "loss": math.nan if point["loss"] is None else point["loss"]}
-
-
-def covered(measures: Sequence[Measure], key: str) -> tuple[str, ...]:
-    """The groups that a summary covers (its option `covers`), or () where it names none."""
-    return next((tuple(m.options.get("covers", ())) for m in measures if m.key == key), ())

@@ -48,7 +48,9 @@ class TokenRows:
         )
 
 
-def from_lists(rows: list[list[int]], label: NDArray[np.int64], extra: Mapping[str, NDArray[np.int64]] | None = None) -> TokenRows:
+def from_lists(
+    rows: list[list[int]], label: NDArray[np.int64], extra: Mapping[str, NDArray[np.int64]] | None = None
+) -> TokenRows:
     """Rows given as lists of token ids."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(rows) else np.zeros(0, np.int64)

@@ -68,7 +68,11 @@ def print_plan(made: Plan) -> None:
     notable = {key: value for key, value in facts.counts.items() if value}
     console.print("counts   " + ", ".join(f"{key} {value:,}" for key, value in notable.items()))
     if facts.bayes_accuracy:
-        console.print("Bayes    " + ", ".join(f"{group} {value:.3f}" for group, value in facts.bayes_accuracy.items()) + " (accuracy no classifier can beat)")
+        console.print(
+            "Bayes    "
+            + ", ".join(f"{group} {value:.3f}" for group, value in facts.bayes_accuracy.items())
+            + " (accuracy no classifier can beat)"
+        )
     console.print(f"base     {made.loaded.spec.model.base}: {made.model.parameters:,} parameters")
     console.print(f"at once  {made.concurrency} trials, about {made.memory_gib:.1f} GiB each")
     console.print(
@@ -143,8 +147,11 @@ def sweep_rows(storage: Storage) -> list[dict[str, Any]]:
         states = Counter(row["state"] for row in trials)
         rows.append(
             {
-                "name": name, "created_at": planned.get("created_at", ""), "trials": len(trials),
-                "completed": states["COMPLETED"], "failed": states["FAILED"],
+                "name": name,
+                "created_at": planned.get("created_at", ""),
+                "trials": len(trials),
+                "completed": states["COMPLETED"],
+                "failed": states["FAILED"],
             }
         )
     return rows
@@ -188,13 +195,17 @@ def _table(rows: list[dict[str, Any]], title: str | None = None) -> Table:
 def print_record(record: TrialRecord) -> None:
     """One trial, whole."""
     console = _console()
-    console.print(f"[bold]{record.config.label}[/bold]  {record.trial_id}  {record.state}  {record.started_at}  {duration(record.seconds)}")
+    console.print(
+        f"[bold]{record.config.label}[/bold]  {record.trial_id}  {record.state}  {record.started_at}  {duration(record.seconds)}"
+    )
     if record.failure is not None:
         console.print(f"failed at {record.failure.stage}: {record.failure.kind}: {record.failure.message}", markup=False)
         console.print(record.failure.traceback, markup=False)
     rows = [
         {
-            "metric": measure.key, "value": measure.value, "n": measure.n,
+            "metric": measure.key,
+            "value": measure.value,
+            "n": measure.n,
             "95 %": "" if measure.interval is None else f"{measure.interval[0]:.3f} to {measure.interval[1]:.3f}",
             "undefined because": measure.undefined_reason or "",
         }
@@ -203,4 +214,7 @@ def print_record(record: TrialRecord) -> None:
     if rows:
         console.print(_table(rows))
     if record.execution is not None:
-        console.print(f"ran on {record.execution.hardware_key}, {record.execution.threads} threads, {record.execution.precision}", markup=False)
+        console.print(
+            f"ran on {record.execution.hardware_key}, {record.execution.threads} threads, {record.execution.precision}",
+            markup=False,
+        )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lfray.errors import StorageError
-from lfray.record import record_from_json, record_to_json
+from lfray.record_json import record_from_json, record_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,8 @@ class Storage:
         path = folder / "record.json"
         if not path.exists():
             return None
-        aside = folder / f"record.json.{1 + len(list(folder.glob('record.json.*')))}"
+        taken = [int(number) for old in folder.glob("record.json.*") if (number := old.name.rpartition(".")[2]).isdigit()]
+        aside = folder / f"record.json.{1 + max(taken, default=0)}"
         os.replace(path, aside)
         return aside
 

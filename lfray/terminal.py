@@ -54,7 +54,9 @@ class Progress:
         self._clock = time.monotonic()
         self._front: Front | None = None
         self._front_at = -math.inf
-        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, get_renderable=self._render) if self._console.is_terminal else None
+        )
 
     def __enter__(self) -> Progress:
         """Begin to draw."""
@@ -90,7 +92,7 @@ class Progress:
         if record.failure is not None:
             return f"FAILED  {record.config.label}  {record.failure.stage}: {record.failure.message}  {place}".replace("[", "\\[")
         metrics = record.metrics()
-        values = "  ".join(f"{key.partition('.')[2]} {number(metrics.get(key))}" for key in self._objectives)
+        values = "  ".join(f"{key.partition('.')[2] or key} {number(metrics.get(key))}" for key in self._objectives)
         return f"done    {record.config.label}  {values}  {duration(record.seconds)}  {place}".replace("[", "\\[")
 
     def _render(self) -> Group:

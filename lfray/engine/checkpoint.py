@@ -43,11 +43,16 @@ class Point(NamedTuple):
 
 @dataclass
 class FitState:
-    """Where training stands. `window` are losses since the last point of the curve; `batches` is derived from (seed, epoch)."""
+    """Where training stands.
+
+    `window` are losses since the last point of the curve; `batches` is derived from (seed, epoch); `spent` is what the meter
+    counted until here, so that a resumed trial reports the cost of the whole training.
+    """
 
     step: int = 0
     curve: list[Point] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
     best_value: float | None = None
     best: dict[str, Tensor] | None = None
     batches: list[NDArray[np.int64]] = field(default_factory=list)
@@ -78,7 +83,13 @@ class Checkpoints:
         save_file(_random_state(stepper.device), target / "random.safetensors")
         if state.best is not None:
             save_file(state.best, target / "best.safetensors")
-        progress = {"step": state.step, "curve": state.curve, "window": state.window, "best_value": state.best_value}
+        progress = {
+            "step": state.step,
+            "curve": state.curve,
+            "window": state.window,
+            "spent": state.spent,
+            "best_value": state.best_value,
+        }
         (target / "progress.json").write_text(json.dumps(progress))
         manifest = {path.name: [path.stat().st_size, file_digest(path)] for path in sorted(target.iterdir())}
         temporary = target / "manifest.json.part"
@@ -88,10 +99,14 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self, stepper: Stepper) -> FitState | None:
-        """Load the newest valid checkpoint into the stepper and torch's generators; None where there is none."""
+        """Load the newest valid checkpoint into the stepper and torch's generators; None where there is none.
+
+        Torn and corrupt ones are removed: left standing they would count among the newest two that `save` keeps.
+        """
         for folder in sorted(self._folder.glob("step-*"), reverse=True):
             if not _valid(folder):
                 self.passed_over.append(folder.name)
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
             stepper.load_weights(load_file(folder / "weights.safetensors"))
             stepper.load_optimizer_tensors(load_file(folder / "optimizer.safetensors"))
@@ -103,6 +118,7 @@ class Checkpoints:
                 step=progress["step"],
                 curve=[Point(*point) for point in progress["curve"]],
                 window=progress["window"],
+                spent=progress["spent"],
                 best_value=progress["best_value"],
                 best=load_file(best) if best.exists() else None,
             )

@@ -18,7 +18,7 @@ from lfray.engine.checkpoint import FitState, Point
 from lfray.engine.schedule import learning_rate_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -41,14 +41,27 @@ class LossNotFiniteError(ArithmeticError):
 
 
 class Held(NamedTuple):
-    """Rows held out for selection, with what the padding is."""
+    """Rows held out for selection.
 
-    rows: TokenRows
+    `loss_rows` are laid out as for training, `scoring_rows` as for scoring (a task may score one row several times); `hits`
+    tells from the scores of all scoring rows which examples are right, bool [N].
+    """
+
+    loss_rows: TokenRows
+    scoring_rows: TokenRows
+    hits: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
     batch_rows: int
 
 
 def fit(
-    stepper: Stepper, rows: TokenRows, plan: FitPlan, *, pad_id: int, checkpoints: Checkpoints, meter: Meter, held: Held | None = None
+    stepper: Stepper,
+    rows: TokenRows,
+    plan: FitPlan,
+    *,
+    pad_id: int,
+    checkpoints: Checkpoints,
+    meter: Meter,
+    held: Held | None = None,
 ) -> Iterator[Point]:
     """Train; yield the points of the loss curve.
 
@@ -64,14 +77,18 @@ def fit(
     state = checkpoints.restore(stepper) or FitState()
     if state.step == 0:
         torch.manual_seed(plan.seed)
+    meter.carry(state.spent)
     yield from state.curve
 
-    window: list[Tensor] = [torch.tensor(value) for value in state.window]
+    window: list[Tensor] = [torch.tensor(value, device=stepper.device) for value in state.window]
     saved_at = time.monotonic()
     while state.step < total:
         epoch, offset = divmod(state.step, per_epoch)
         if offset == 0 or not state.order_is(epoch):
-            state.batches, state.order_epoch = epoch_batches(rows.lengths, plan.effective_batch, seed=plan.seed, epoch=epoch), epoch
+            state.batches, state.order_epoch = (
+                epoch_batches(rows.lengths, plan.effective_batch, seed=plan.seed, epoch=epoch),
+                epoch,
+            )
         index = state.batches[offset]
         micro_batches = [
             collate(rows, index[cut : cut + plan.micro_batch], pad_id=pad_id, device=stepper.device)
@@ -95,6 +112,7 @@ def fit(
             yield point
         if not last and time.monotonic() - saved_at >= plan.checkpoint_seconds:
             state.window = [float(value) for value in window]
+            state.spent = meter.spent()
             checkpoints.save(stepper, state)
             saved_at = time.monotonic()
     if plan.select != "last" and state.best is not None:
@@ -112,16 +130,15 @@ def _mean_finite(window: list[Tensor], step: int) -> float:
 
 def _select(stepper: Stepper, state: FitState, point: Point, held: Held, plan: FitPlan, pad_id: int) -> Point:
     """Look at the validation rows and keep the weights if they are the best so far (first of equals)."""
-    losses, hits = [], []
-    for index in evaluation_batches(held.rows.lengths, held.batch_rows):
-        batch = collate(held.rows, index, pad_id=pad_id, device=stepper.device)
-        losses.append(stepper.losses(batch).cpu())
-        scores = stepper.scores(batch).cpu()
-        if scores.shape[1] > 1:
-            hits.append(scores.argmax(1) == batch.label.cpu())
+    losses = []
+    for index in evaluation_batches(held.loss_rows.lengths, held.batch_rows):
+        losses.append(stepper.losses(collate(held.loss_rows, index, pad_id=pad_id, device=stepper.device)).cpu())
     loss = float(torch.cat(losses).double().mean())
-    accuracy = float(torch.cat(hits).double().mean()) if hits else None
-    value = -accuracy if plan.select == "validation_accuracy" and accuracy is not None else loss
+    if not math.isfinite(loss):
+        raise LossNotFiniteError(state.step, loss)
+    scores = score(stepper, held.scoring_rows, batch_rows=held.batch_rows, pad_id=pad_id)
+    accuracy = float(held.hits(scores).mean())
+    value = -accuracy if plan.select == "validation_accuracy" else loss
     if state.best_value is None or value < state.best_value:
         state.best_value, state.best = value, stepper.weights()
     return point._replace(validation_loss=loss, validation_accuracy=accuracy)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class Meter:
         """Sum over training rows of length^2: what attention's cost grows with."""
         self.peak_memory_gib: float | None = None
         self.energy_joules: float | None = None
+        self._running: tuple[str, float] | None = None
+        self._energy_start: float | None = None
+        self._carried: Mapping[str, float] = {}
 
     def count_tokens(self, lengths: NDArray[np.int64]) -> None:
         """Add rows of these lengths to the training tokens."""
@@ -53,24 +56,55 @@ class Meter:
         """Time a stage; the device is waited for at both ends."""
         self._wait()
         start = time.perf_counter()
+        self._running = (name, start)
         try:
             yield
         finally:
             self._wait()
+            self._running = None
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Measure peak memory and energy inside."""
         reset_peak_memory(self._device)
-        energy = _energy_joules(self._device)
+        self._energy_start = _energy_joules(self._device)
         try:
             yield
         finally:
-            self.peak_memory_gib = read_peak_memory_gib(self._device)
-            after = _energy_joules(self._device)
-            # The counter wraps; a negative difference says nothing.
-            self.energy_joules = after - energy if energy is not None and after is not None and after >= energy else None
+            self.peak_memory_gib, self.energy_joules = self._peak(), self._energy()
+
+    def spent(self) -> dict[str, float]:
+        """What training has taken until now, for a checkpoint: plain numbers; what cannot be measured is left out."""
+        running = time.perf_counter() - self._running[1] if self._running is not None and self._running[0] == "train" else 0.0
+        found = {
+            "tokens": self.tokens,
+            "squared_tokens": self.squared_tokens,
+            "train_seconds": self.seconds.get("train", 0.0) + running,
+            "peak_memory_gib": self._peak(),
+            "energy_joules": self._energy(),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def carry(self, spent: Mapping[str, float]) -> None:
+        """Add what an interrupted run had spent when it wrote the checkpoint; nothing where it is empty."""
+        if not spent:
+            return
+        self.tokens += int(spent["tokens"])
+        self.squared_tokens += int(spent["squared_tokens"])
+        self.seconds["train"] = self.seconds.get("train", 0.0) + spent["train_seconds"]
+        self._carried = dict(spent)
+
+    def _peak(self) -> float | None:
+        peak = read_peak_memory_gib(self._device)
+        return None if peak is None else max(peak, self._carried.get("peak_memory_gib", 0.0))
+
+    def _energy(self) -> float | None:
+        start, now = self._energy_start, _energy_joules(self._device)
+        # The counter wraps; a negative difference says nothing. Half of a resumed training's energy would be no measure either.
+        if start is None or now is None or now < start or (self._carried and "energy_joules" not in self._carried):
+            return None
+        return now - start + self._carried.get("energy_joules", 0.0)
 
     def _wait(self) -> None:
         if self._device.type == "cuda":

@@ -8,8 +8,9 @@ import math
 def learning_rate_at(step: int, *, total: int, peak: float, schedule: str, warmup_ratio: float) -> float:
     """Rate of update `step` (0-based) of `total`.
 
-    Linear warm-up over ceil(warmup_ratio x total) updates, first update above 0 as in transformers' schedules shifted by
-    one so that no update is wasted at rate 0; then linear or cosine decay towards 0, or constant.
+    Linear warm-up over w = ceil(warmup_ratio x total) updates, which ends at the peak; then linear or cosine decay towards 0,
+    or constant. From update w on these are transformers' schedules; during warm-up they are transformers' shifted by one, so
+    that no update is wasted at rate 0.
 
     Raises:
         ValueError: Unknown schedule.

@@ -39,8 +39,11 @@ class SingleStepper:
         self._bf16 = plan is not None and plan.precision == "bf16"
         self._optimizer = (
             torch.optim.AdamW(
-                parameter_groups(model, plan.weight_decay), lr=plan.learning_rate, betas=plan.adam_betas,
-                eps=plan.adam_epsilon, fused=True,
+                parameter_groups(model, plan.weight_decay),
+                lr=plan.learning_rate,
+                betas=plan.adam_betas,
+                eps=plan.adam_epsilon,
+                fused=True,
             )
             if plan is not None and self._named
             else None

@@ -43,17 +43,25 @@ def adapt(loaded: LoadedModel, method: Method) -> Adapted:
     """Make the parameters that the method trains trainable, and no others.
 
     Raises:
-        ModelError: A target matches no linear module (the message lists what there is), or `head` has no head to train.
+        ModelError: A target matches no linear module (the message lists what there is), `head` has no head to train, or the
+            head of `base` would be a drawn one.
     """
     base_parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)
     match method:
         case BaseMethod():
+            if loaded.fresh_keys:
+                raise ModelError(
+                    "methods.base: the checkpoint's head must be trained for these classes "
+                    f"(got {', '.join(loaded.fresh_keys)} to draw). Use the method head"
+                )
             model, is_peft = loaded.model, False
         case HeadMethod():
             if not loaded.head_keys:
-                raise ModelError("methods.head: this model has no classification head. Use task.head: sequence, or the method base")
+                raise ModelError(
+                    "methods.head: this model has no classification head. Use task.head: sequence, or the method base"
+                )
             model, is_peft = _peft(loaded, targets=NO_TARGETS, rank=1, alpha=1.0), True
         case LoraMethod():
             model, is_peft = _lora(loaded, method), True
@@ -95,7 +103,13 @@ def head_modules(loaded: LoadedModel) -> tuple[str, ...]:
 def _lora(loaded: LoadedModel, method: LoraMethod) -> nn.Module:
     linear = linear_modules(loaded)
     leaves = sorted({name.rpartition(".")[2] for name in linear})
-    wanted = leaves if method.targets == "all-linear" else [method.targets] if isinstance(method.targets, str) else list(method.targets)
+    wanted = (
+        leaves
+        if method.targets == "all-linear"
+        else [method.targets]
+        if isinstance(method.targets, str)
+        else list(method.targets)
+    )
     expected: set[str] = set()
     for target in wanted:
         hits = {name for name in linear if name == target or name.endswith(f".{target}")}
@@ -106,8 +120,13 @@ def _lora(loaded: LoadedModel, method: LoraMethod) -> nn.Module:
             )
         expected |= hits
     model = _peft(
-        loaded, targets=wanted, rank=method.rank, alpha=method.alpha, dropout=method.dropout,
-        rslora=method.alpha_policy == "rslora", dora=method.variant == "dora",
+        loaded,
+        targets=wanted,
+        rank=method.rank,
+        alpha=method.alpha,
+        dropout=method.dropout,
+        rslora=method.alpha_policy == "rslora",
+        dora=method.variant == "dora",
     )
     placed = {name.removeprefix("base_model.model.") for name, module in model.named_modules() if hasattr(module, "lora_A")}
     if placed != expected:
@@ -119,7 +138,14 @@ def _lora(loaded: LoadedModel, method: LoraMethod) -> nn.Module:
 
 
 def _peft(
-    loaded: LoadedModel, *, targets: str | list[str], rank: int, alpha: float, dropout: float = 0.0, rslora: bool = False, dora: bool = False
+    loaded: LoadedModel,
+    *,
+    targets: str | list[str],
+    rank: int,
+    alpha: float,
+    dropout: float = 0.0,
+    rslora: bool = False,
+    dora: bool = False,
 ) -> nn.Module:
     import peft
     from transformers.pytorch_utils import Conv1D
@@ -135,7 +161,7 @@ def _peft(
         use_dora=dora,
         target_modules=targets,
         # A head that lives inside the backbone (BERT's fresh pooler) trains whole, so it must not also get low-rank layers.
-        exclude_modules=[head for head in heads if head.rpartition(".")[2] in targets] or None,
+        exclude_modules=[head for head in heads if isinstance(targets, list) and head.rpartition(".")[2] in targets] or None,
         modules_to_save=heads or None,
         fan_in_fan_out=transposed,
         bias="none",

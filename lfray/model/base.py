@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
 """Keys of config.json that say where and by what it was written, not what it computes (architectures counts apart)."""
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +147,9 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, *, head: str, class_names: Sequence[str], pad_id: int, trust_remote_code: bool = False) -> LoadedModel:
+def load_model(
+    folder: Path, *, head: str, class_names: Sequence[str], pad_id: int, trust_remote_code: bool = False
+) -> LoadedModel:
     """The base with the task's head, fp32, on the CPU.
 
     Args:
@@ -150,31 +160,57 @@ def load_model(folder: Path, *, head: str, class_names: Sequence[str], pad_id: i
         trust_remote_code: Whether the checkpoint's own code may run.
 
     Raises:
-        ModelError: transformers cannot build it.
+        ModelError: transformers cannot build it, or weights other than the head's are absent.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     options: dict[str, Any] = {
-        "dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trust_remote_code, "output_loading_info": True,
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "trust_remote_code": trust_remote_code,
+        "output_loading_info": True,
     }
     try:
         if head == "verbalizer":
-            model, _ = AutoModelForCausalLM.from_pretrained(folder, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(folder, **options)
+            _complete(folder, sorted(map(str, info["missing_keys"])))
             return LoadedModel(model, (), ())
         names = list(class_names)
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=len(names), id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)},
-            ignore_mismatched_sizes=True, **options,
+            folder,
+            num_labels=len(names),
+            id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
+            ignore_mismatched_sizes=True,
+            **options,
         )
     except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise ModelError(f"model.base: {folder} cannot be loaded with head: {head} ({error}). Check model.base and task.head") from error
+        raise ModelError(
+            f"model.base: {folder} cannot be loaded with head: {head} ({error}). Check model.base and task.head"
+        ) from error
     model.config.pad_token_id = pad_id
     mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
     fresh = {str(key) for key in info["missing_keys"]} | mismatched
     outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     known = {name for name, _ in model.named_parameters()}
+    # A pooler may be drawn: masked-language checkpoints have none, and classification reads it (BERT).
+    _complete(folder, sorted(key for key in (fresh & known) - outside if "pooler" not in key.split(".")))
     head_keys = tuple(sorted((fresh | outside) & known))
     return LoadedModel(model, head_keys, tuple(sorted(fresh & known)))
+
+
+def _complete(folder: Path, missing: Sequence[str]) -> None:
+    """Refuse a checkpoint that lacks weights of the backbone or of the language model's output: they would be random.
+
+    Raises:
+        ModelError: Names the first three.
+    """
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ModelError(
+            f"model.base: {folder} must bring every weight of the base in the size that config.json says (missing {shown}). "
+            "Save it whole with save_pretrained, or use a model made for this task.head"
+        )
 
 
 def draw_head(loaded: LoadedModel, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,11 @@ class TextEncoder:
             return self._prompts(texts, pairs)
         full = self._tokenizer(texts, pairs, truncation=False, padding=False, verbose=False)
         lengths = [len(ids) for ids in full["input_ids"]]
-        cut = self._tokenizer(texts, pairs, truncation=True, max_length=self._max, padding=False) if max(lengths) > self._max else full
+        cut = (
+            self._tokenizer(texts, pairs, truncation=True, max_length=self._max, padding=False)
+            if max(lengths) > self._max
+            else full
+        )
         types = cut.get("token_type_ids")
         filler = self._filler()
         ids = [row or [filler] for row in cut["input_ids"]]
@@ -47,6 +52,7 @@ class TextEncoder:
     def _prompts(self, texts: list[str], pairs: list[str] | None) -> EncodedTexts:
         """Fill the template; where it is too long the text is shortened, never the template or the answer."""
         template = self._task.template or "{text}"
+        filler = self._filler()
         room = self._max - max(len(answer) for answer in self._answers)
         rows, truncated = [], []
         for index, text in enumerate(texts):
@@ -55,17 +61,28 @@ class TextEncoder:
             over = len(ids) - room
             truncated.append(over > 0)
             while over > 0 and text:
-                kept = self._tokenizer(text, add_special_tokens=False)["input_ids"][: -max(over, 1)]
-                text = self._tokenizer.decode(kept) if kept else ""
+                text = self._shorter(text, over)
                 ids = self._fill(template, text, pair)
                 over = len(ids) - room
             if over > 0:
-                raise ModelError(f"data.max_tokens: the template alone needs {len(ids)} tokens (room for {room}). Raise max_tokens")
-            rows.append(ids)
+                raise ModelError(
+                    f"data.max_tokens: the template alone needs {len(ids)} tokens (room for {room}). Raise max_tokens"
+                )
+            rows.append(ids or [filler])
         return EncodedTexts(rows, None, truncated)
 
+    def _shorter(self, text: str, over: int) -> str:
+        """The text without its last `over` tokens, and always shorter than before."""
+        kept = self._tokenizer(text, add_special_tokens=False)["input_ids"][:-over]
+        # A cut inside a character decodes to U+FFFD, which may take as many tokens as were cut: without this it never ends.
+        shorter = str(self._tokenizer.decode(kept)).rstrip("\ufffd") if kept else ""
+        return shorter if len(shorter) < len(text) else text[:-1]
+
     def _fill(self, template: str, text: str, pair: str) -> list[int]:
-        ids: list[int] = self._tokenizer(template.replace("{text_pair}", pair).replace("{text}", text), verbose=False)["input_ids"]
+        parts = {"{text}": text, "{text_pair}": pair}
+        # One pass: braces inside a row's own text are not the template's.
+        filled = re.sub(r"\{text(?:_pair)?\}", lambda found: parts[found.group()], template)
+        ids: list[int] = self._tokenizer(filled, verbose=False)["input_ids"]
         eos = self._tokenizer.eos_token_id
         # An end-of-text token that the tokenizer adds would stand between the prompt and its answer.
         return ids[:-1] if len(ids) > 1 and eos is not None and ids[-1] == eos else ids
@@ -85,7 +102,9 @@ def answer_ids(tokenizer: Any, task: TaskConfig) -> list[list[int]]:
     """
     template = task.template or ""
     lead = "" if template.endswith((" ", "\n")) else " "
-    ids: list[list[int]] = [tokenizer(lead + answer.strip(), add_special_tokens=False)["input_ids"] for answer in task.answers or ()]
+    ids: list[list[int]] = [
+        tokenizer(lead + answer.strip(), add_special_tokens=False)["input_ids"] for answer in task.answers or ()
+    ]
     for i, one in enumerate(ids):
         for j, other in enumerate(ids):
             if i != j and other[: len(one)] == one:

@@ -22,8 +22,9 @@ def linear_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
     from torch import nn as torch_nn
 
     total = 0
-    for module in model.modules():
-        if isinstance(module, torch_nn.Embedding):
+    for name, module in model.named_modules():
+        # peft keeps the untrained head beside its trained copy (ModulesToSaveWrapper): no token passes through it.
+        if isinstance(module, torch_nn.Embedding) or "original_module" in name.split("."):
             continue
         for parameter in module.parameters(recurse=False):
             if parameter.ndim == 2 and (parameter.requires_grad or not trainable_only):

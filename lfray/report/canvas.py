@@ -7,6 +7,7 @@ the same input: no date, no version and a fixed salt in the SVG.
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -80,7 +81,7 @@ def axis_label(objective: Objective) -> str:
 
 
 def apply_scale(axes: Axes, which: Literal["x", "y"], objective: Objective, values: Floats) -> None:
-    """Give the x or y axis the objective's scale and limits that leave 6 % free around the finite values.
+    """Give the x or y axis the objective's scale and limits that leave 7 % free around the finite values.
 
     A count's ticks are 0 and the powers of ten, or 1-2-5 steps where fewer than two powers fit.
     """
@@ -96,7 +97,7 @@ def apply_scale(axes: Axes, which: Literal["x", "y"], objective: Objective, valu
         axis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     if len(finite):
         low, high = float(forward(finite.min())), float(forward(finite.max()))
-        free = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
+        free = 0.07 * (high - low) or 0.1 * abs(high) or 0.1
         set_limits(*(float(backward(np.array(edge))) for edge in (low - free, high + free)))
 
 
@@ -123,6 +124,7 @@ def _count_ticks(values: Floats) -> list[float]:
 
 _STEPS: Final = (7, 20, 38, 60)
 _LABEL_POINTS: Final = 8
+_MOST_HIDDEN: Final = 100.0
 
 
 def _offsets(right: int, up: int) -> list[tuple[int, int]]:
@@ -136,7 +138,8 @@ def place_labels(
 ) -> int:
     """Write a label beside each point (x, y, text) where it covers no other label, few points, and stays inside the axes.
 
-    Greedy and in a fixed order, so the figure is the same from run to run. A label without room is left out.
+    Greedy and in a fixed order, so the figure is the same from run to run. A label without room is left out,
+    and so is one that would hide a crowd.
 
     Args:
         axes: Where; its limits must be settled.
@@ -151,7 +154,7 @@ def place_labels(
     assert figure is not None
     settle(figure)
     to_pixels = axes.transData.transform
-    pixels = to_pixels(np.array([*others], dtype=np.float64).reshape(-1, 2))
+    pixels = np.vstack([to_pixels(np.array([*others], dtype=np.float64).reshape(-1, 2)), _along_lines(axes)])
     labelled = to_pixels(np.array([(x, y) for x, y, _ in labels], dtype=np.float64).reshape(-1, 2))
     frame = axes.get_window_extent()
     taken: list[Bbox] = []
@@ -167,12 +170,23 @@ def place_labels(
                 continue
             # A label beside somebody else's labelled point reads as that point's: worse than hiding a few pale ones.
             cost = 4.0 * _inside(box, pixels) + 40.0 * _inside(box.padded(6), labelled) + 0.5 * rank
-            if best is None or cost < best[0]:
+            if cost < _MOST_HIDDEN and (best is None or cost < best[0]):
                 best = (cost, (dx, dy), box)
         if best is not None:
             _write_label(axes, (x, y), best[1], text)
             taken.append(best[2].padded(4))
     return len(taken)
+
+
+def _along_lines(axes: Axes) -> Floats:
+    """A pixel every few along each line drawn, so that labels keep off them too."""
+    found = [np.empty((0, 2))]
+    for line in axes.lines:
+        corners = axes.transData.transform(np.asarray(line.get_xydata(), dtype=np.float64))
+        for start, end in itertools.pairwise(corners):
+            steps = np.linspace(0.0, 1.0, 2 + int(np.abs(end - start).max() // 12))
+            found.append(start + steps[:, None] * (end - start))
+    return np.vstack(found)
 
 
 def _inside(box: Bbox, pixels: Floats) -> int:

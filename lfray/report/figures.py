@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from matplotlib.cbook import pts_to_poststep, pts_to_prestep
 from matplotlib.lines import Line2D
 
 from lfray.names import Better
@@ -121,11 +123,11 @@ def _staircases(axes: Axes, front: Front, across: Objective, up: Objective) -> N
         worst_x = axes.get_xlim()[0 if across.metric.better is Better.HIGHER else 1]
         worst_y = axes.get_ylim()[0 if up.metric.better is Better.HIGHER else 1]
         if across.metric.better is Better.LOWER:
-            xs, ys, where = np.r_[xs[:1], xs, worst_x], np.r_[worst_y, ys, ys[-1:]], "post"
+            corners = pts_to_poststep(np.r_[xs[:1], xs, worst_x], np.r_[worst_y, ys, ys[-1:]])
         else:
-            xs, ys, where = np.r_[worst_x, xs, xs[-1:]], np.r_[ys[:1], ys, worst_y], "pre"
-        axes.step(xs, ys, where=where, color=INK, linewidth=1.3, linestyle=LINES[index % len(LINES)], zorder=4)  # type: ignore[arg-type]
-        axes.fill_between(xs, ys, worst_y, step=where, color=MUTED, alpha=0.07, linewidth=0, zorder=1)  # type: ignore[arg-type]
+            corners = pts_to_prestep(np.r_[worst_x, xs, xs[-1:]], np.r_[ys[:1], ys, worst_y])
+        axes.plot(*corners, color=INK, linewidth=1.3, linestyle=LINES[index % len(LINES)], zorder=4)
+        axes.fill_between(corners[0], corners[1], worst_y, color=MUTED, alpha=0.07, linewidth=0, zorder=1)
 
 
 def _fronts(front: Front) -> list[tuple[str, pd.DataFrame]]:
@@ -177,7 +179,7 @@ def _note(front: Front, num_labels: int) -> str:
     reasons = Counter(item.meaning for item in {u.trial_id: u for u in front.undefined}.values())
     if reasons:
         text += " Apart, hollow where one axis is known: " + "; ".join(f"{n} x {why}" for why, n in sorted(reasons.items())) + "."
-    return text
+    return textwrap.fill(text, 128)
 
 
 def _legend(front: Front, sizes: Mapping[float, float]) -> list[Line2D]:

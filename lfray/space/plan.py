@@ -22,7 +22,7 @@ from lfray.space.trial import (
     TrialConfig,
 )
 from lfray.spec.axis import resolve_axis
-from lfray.spec.stages import AlphaSpec, LoraMethodSpec, TrainSpec
+from lfray.spec.stages import LoraMethodSpec, TrainSpec
 
 if TYPE_CHECKING:
     from lfray.space.axes import Assignment
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from lfray.spec.sweep import SweepSpec
 
 DEFAULT_SEED = 0
-DEFAULT_ALPHA = {"constant": 16.0, "rslora": 16.0, "proportional": 2.0}
 
 
-def plan_trials(spec: SweepSpec, data: DataFacts, model: ModelFacts, *, precision: Literal["fp32", "bf16"]) -> tuple[TrialConfig, ...]:
+def plan_trials(
+    spec: SweepSpec, data: DataFacts, model: ModelFacts, *, precision: Literal["fp32", "bf16"]
+) -> tuple[TrialConfig, ...]:
     """Every trial once, seed by seed, the largest methods first within a seed (they take longest, and the others refer to them).
 
     Args:
@@ -75,7 +76,9 @@ def _check_facts(spec: SweepSpec, data: DataFacts, model: ModelFacts) -> None:
                 "Use fair.worst_group_accuracy or fair.accuracy_gap"
             )
         if len(data.class_names) > 2 and key.metric.label_free_of_group and key.of_class is None:
-            raise LfrayError(f"objectives: {text}: with {len(data.class_names)} classes name one: {key.metric.key}.class_{data.class_names[0]}")
+            raise LfrayError(
+                f"objectives: {text}: with {len(data.class_names)} classes name one: {key.metric.key}.class_{data.class_names[0]}"
+            )
         if key.group is not None and key.group not in facts.groups:
             raise LfrayError(f"objectives: {text}: group must be one of {', '.join(facts.groups)}")
     if model.max_positions is not None and spec.data.max_tokens > model.max_positions:
@@ -161,7 +164,7 @@ def _method(method: str, lora_tree: dict[str, Any]) -> Method:
             lora = LoraMethodSpec.model_validate(lora_tree)
             return LoraMethod(
                 rank=lora.rank,
-                alpha=_alpha(lora.alpha, lora.rank),
+                alpha=lora.alpha.resolved(lora.rank),
                 alpha_policy=lora.alpha.policy,
                 targets=lora.targets,
                 dropout=lora.dropout,
@@ -169,16 +172,14 @@ def _method(method: str, lora_tree: dict[str, Any]) -> Method:
             )
 
 
-def _alpha(spec: AlphaSpec, rank: int) -> float:
-    if spec.policy == "proportional":
-        return (spec.factor or DEFAULT_ALPHA["proportional"]) * rank
-    return spec.value or DEFAULT_ALPHA[spec.policy]
-
-
 def _train(tree: dict[str, Any], method: str, precision: Literal["fp32", "bf16"]) -> TrainConfig:
     train = TrainSpec.model_validate(tree)
     rates = train.learning_rate
-    by_method: dict[str, float] = {str(name): rate for name, rate in rates.items()} if isinstance(rates, dict) else dict.fromkeys(("head", "lora", "full"), rates)
+    by_method: dict[str, float] = (
+        {str(name): rate for name, rate in rates.items()}
+        if isinstance(rates, dict)
+        else dict.fromkeys(("head", "lora", "full"), rates)
+    )
     if method not in by_method:
         raise LfrayError(f"train.learning_rate: needs a rate for {method} (got {', '.join(by_method)}). Add {method}: <rate>")
     return TrainConfig(

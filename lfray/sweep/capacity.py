@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -52,6 +53,14 @@ def _gpu_count() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
+def _gpu_slots(gpus: float, each: float) -> float:
+    """Trials that the GPUs hold: a share of a GPU lies on one device, so two GPUs hold four trials of 0.4, not five."""
+    if each == 0:
+        return math.inf
+    # 1 // 0.2 is 4 in floating point; the share is written by a person, so nine digits are enough.
+    return gpus * math.floor(1.0 / each + 1e-9) if each < 1 else math.floor(gpus / each + 1e-9)
+
+
 def trial_memory_gib(model: ModelFacts, trials: tuple[TrialConfig, ...]) -> float:
     """Memory of the most demanding trial on a CPU, estimated: process, the pristine base, its copy, gradients and AdamW's two moments.
 
@@ -71,8 +80,8 @@ def concurrency(resources: ResourcesSpec, machines: Machines, *, memory_gib: flo
     room = max(0.0, machines.memory_gib - SYSTEM_GIB)
     limits = {
         "cpus": machines.cpus // resources.cpus_per_trial,
-        "gpus": machines.gpus // resources.gpus_per_trial if resources.gpus_per_trial > 0 else float("inf"),
-        "memory": room // memory_gib if resources.gpus_per_trial == 0 else float("inf"),
+        "gpus": _gpu_slots(machines.gpus, resources.gpus_per_trial),
+        "memory": room // memory_gib if resources.gpus_per_trial == 0 else math.inf,
     }
     needs = {
         "cpus": (f"resources.cpus_per_trial: {resources.cpus_per_trial} CPUs", f"{machines.cpus:g}"),
@@ -82,6 +91,8 @@ def concurrency(resources: ResourcesSpec, machines: Machines, *, memory_gib: flo
     for kind, limit in limits.items():
         if limit < 1:
             need, there = needs[kind]
-            raise CapacityError(f"{need}: no trial can ever fit {machines.where} (it has {there}). Lower it or use a larger machine")
+            raise CapacityError(
+                f"{need}: no trial can ever fit {machines.where} (it has {there}). Lower it or use a larger machine"
+            )
     fits = int(min(limits.values()))
     return fits if resources.max_concurrent == "auto" else min(fits, resources.max_concurrent)

@@ -140,4 +140,3 @@ def make_objective(task: TaskConfig, answers: Sequence[Sequence[int]] | None) ->
         return SequenceObjective()
     assert answers is not None
     return VerbalizerObjective(answers, generate=task.scoring == "generate")
-

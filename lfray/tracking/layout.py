@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lfray import names
 from lfray.fingerprint import canonical_bytes
-from lfray.record import record_to_json
+from lfray.record_json import record_to_json
 from lfray.space.trial import LoraMethod
 from lfray.tracking.contract import DatasetInfo, TrackerRefused, TrialInfo
 

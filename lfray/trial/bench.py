@@ -54,7 +54,9 @@ class Bench:
         torch.use_deterministic_algorithms(True, warn_only=True)
         wants_gpu = job.execution.gpus > 0
         if wants_gpu and not torch.cuda.is_available():
-            raise CapacityError(f"resources.gpus_per_trial: {job.execution.gpus} asked for, this worker sees no GPU. Check the driver")
+            raise CapacityError(
+                f"resources.gpus_per_trial: {job.execution.gpus} asked for, this worker sees no GPU. Check the driver"
+            )
         if wants_gpu:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             if job.config.train is not None and job.config.train.precision == "bf16" and not torch.cuda.is_bf16_supported():
@@ -88,7 +90,9 @@ class Bench:
     def tokenizer(self, job: TrialJob) -> Any:
         """The base's tokenizer."""
         if job.where.model not in self._tokenizers:
-            self._tokenizers[job.where.model] = load_tokenizer(Path(job.where.model), trust_remote_code=job.execution.trust_remote_code)
+            self._tokenizers[job.where.model] = load_tokenizer(
+                Path(job.where.model), trust_remote_code=job.execution.trust_remote_code
+            )
         return self._tokenizers[job.where.model]
 
     def model(self, job: TrialJob) -> LoadedModel:

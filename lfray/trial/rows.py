@@ -42,7 +42,11 @@ class SplitTokens:
 
 
 def predictions(
-    objective: SequenceObjective | VerbalizerObjective, scores: NDArray[np.float32], name: str, split: SplitRows, config: TrialConfig
+    objective: SequenceObjective | VerbalizerObjective,
+    scores: NDArray[np.float32],
+    name: str,
+    split: SplitRows,
+    config: TrialConfig,
 ) -> Predictions:
     """The predictions table of one split."""
     scored = objective.scored(scores)

@@ -97,10 +97,8 @@ def _straight_line(
     with meter.watch():
         stepper = SingleStepper(adapted.model, objective, plan, device=device)
         if plan is not None:
-            held = Held(rows.training(held_out["validation"]), job.execution.evaluation_batch)
-            points = fit(
-                stepper, rows.training(kept), plan, pad_id=rows.pad_id, checkpoints=checkpoints, meter=meter, held=held
-            )
+            held = _held(rows, held_out["validation"], job.execution.evaluation_batch)
+            points = fit(stepper, rows.training(kept), plan, pad_id=rows.pad_id, checkpoints=checkpoints, meter=meter, held=held)
             while (point := _timed_next(points, meter)) is not None:
                 curve.append(CurvePoint(*point))
                 yield curve[-1]
@@ -175,6 +173,17 @@ def _training_rows(data: PreparedData, job: TrialJob) -> tuple[SplitRows, dict[s
         "minority_to_majority": minority_kept / majority if majority else None,
         "preparation": job.preparation,
     }
+
+
+def _held(rows: SplitTokens, validation: SplitRows, batch_rows: int) -> Held:
+    """The validation rows, as selection looks at them."""
+    scored = rows.objective.scored
+    return Held(
+        rows.training(validation),
+        rows.scoring(validation),
+        lambda scores: scored(scores).prediction == validation.label,
+        batch_rows,
+    )
 
 
 def _timed_next(points: Iterator[Point], meter: Meter) -> Point | None:

@@ -144,7 +144,10 @@ def tab(browser: Any, site: Site) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1900, "height": 1100})
     page.set_default_timeout(60_000)
     # The assistant's panel is open on a first visit and covers a quarter of the page.
-    page.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
+    page.add_init_script(
+        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+    )
 
     def note(request: Any) -> None:
         if not request.url.startswith((site.address, "data:", "blob:")):

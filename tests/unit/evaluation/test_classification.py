@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lfray.evaluation.classification import MeasureSettings, measure_classification
-from lfray.record import GroupColumn, Measure, Predictions, measure_from_json, measure_to_json
+from lfray.record import GroupColumn, Measure, Predictions
+from lfray.record_json import measure_from_json, measure_to_json
 
 Tables = Callable[..., Predictions]
 Index = Callable[..., dict[str, Measure]]

@@ -40,7 +40,7 @@ def test_front_trials_are_labelled_and_the_rest_is_in_the_legend() -> None:
         "head, ratio 1, seed 13", "lora-r2, ratio 1, seed 13", "lora-r64, ratio 1, seed 13", "lora-r8, ratio 1, seed 13",
     ]  # fmt: skip
     assert legend(figure) == ["head", "lora", "dora", "full", "ratio 1", "ratio 0.5", "front", "dominated", "undefined"]
-    note = figure.get_supxlabel()
+    note = figure.get_supxlabel().replace("\n", " ")
     assert note.startswith("18 trials, 4 on the front (labelled).")
     assert "1 x fewer than two covered groups; 1 x the trial failed" in note
 
