@@ -63,7 +63,11 @@ def train_one(config: dict[str, Any]) -> None:
     match trial["method"]:
         case "lora":
             adapter = LoraConfig(
-                task_type=TaskType.SEQ_CLS, r=trial["rank"], lora_alpha=2 * trial["rank"], lora_dropout=0.0, target_modules="all-linear"
+                task_type=TaskType.SEQ_CLS,
+                r=trial["rank"],
+                lora_alpha=2 * trial["rank"],
+                lora_dropout=0.0,
+                target_modules="all-linear",
             )
             model = get_peft_model(model, adapter)
         case "head":
@@ -159,7 +163,15 @@ def train_one(config: dict[str, Any]) -> None:
     mlflow.end_run()
     clock("mlflow", mark)
     seconds["trial"] = time.perf_counter() - begun
-    result = {**trial, **metrics, "train_rows": len(train), "trainable_parameters": trainable, "seconds": seconds, "pid": os.getpid()}
+    result = {
+        **trial,
+        **metrics,
+        "train_rows": len(train),
+        "trainable_parameters": trainable,
+        "seconds": seconds,
+        "pid": os.getpid(),
+        "ended": time.time(),
+    }
     (out / "result.json").write_text(json.dumps(result))
     tune.report(metrics)
 
@@ -221,7 +233,9 @@ def main() -> None:
     ended = [json.loads(path.read_text()) for path in sorted((out / "trials").glob("*/result.json"))]
     (out / "results.json").write_text(json.dumps(ended, indent=1))
     best = results.get_best_result()
-    print(f"{len(ended)} trials; best worst-group accuracy {best.metrics['worst_group_accuracy'] if best.metrics else float('nan'):.3f}")
+    print(
+        f"{len(ended)} trials; best worst-group accuracy {best.metrics['worst_group_accuracy'] if best.metrics else float('nan'):.3f}"
+    )
 
 
 if __name__ == "__main__":

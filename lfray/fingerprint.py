@@ -52,7 +52,11 @@ def canonical(value: object, *, path: str = "$") -> object:
 
 def canonical_bytes(value: object) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces; floats in Python's shortest round-trip form."""
-    return json.dumps(canonical(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    text = json.dumps(canonical(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise LfrayError(f"fingerprint: text must be UTF-8 (got {error.object[error.start]!r}). Write the character whole") from error
 
 
 def fingerprint(value: object) -> str:

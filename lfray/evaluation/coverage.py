@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lfray.evaluation.rates import Confusion
+from lfray.names import ACCURACY, ERROR_RATE, FALSE_POSITIVE_RATE, SELECTION_RATE, TRUE_POSITIVE_RATE
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Kind:
         return self.hits(counts) / self.support(counts)
 
 
-ACCURATE: Final = Kind("accuracy", lambda c: c.correct, lambda c: c.n)
-WRONG: Final = Kind("error_rate", lambda c: c.n - c.correct, lambda c: c.n)
-SELECTED: Final = Kind("selection_rate", lambda c: c.selected, lambda c: c.n)
-TRUE_POSITIVE: Final = Kind("true_positive_rate", lambda c: c.true_positives, lambda c: c.n_pos, "no_positives")
-FALSE_POSITIVE: Final = Kind("false_positive_rate", lambda c: c.false_positives, lambda c: c.n_neg, "no_negatives")
+ACCURATE: Final = Kind(ACCURACY.key, lambda c: c.correct, lambda c: c.n)
+WRONG: Final = Kind(ERROR_RATE.key, lambda c: c.n - c.correct, lambda c: c.n)
+SELECTED: Final = Kind(SELECTION_RATE.key, lambda c: c.selected, lambda c: c.n)
+TRUE_POSITIVE: Final = Kind(TRUE_POSITIVE_RATE.key, lambda c: c.true_positives, lambda c: c.n_pos, "no_positives")
+FALSE_POSITIVE: Final = Kind(FALSE_POSITIVE_RATE.key, lambda c: c.false_positives, lambda c: c.n_neg, "no_negatives")
 
 
 @dataclass(frozen=True)

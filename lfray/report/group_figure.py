@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from lfray.names import ACCURACY
 from lfray.report.canvas import INK, LINES, MARKERS, MUTED, OKABE_ITO, new_figure, plain_axes, styled
 from lfray.report.groups import group_accuracy, groups_by_support
 
@@ -70,11 +71,13 @@ def _group_panel(axes: Axes, rows: pd.DataFrame, groups: Sequence[str], bayes: M
         color, marker, line = OKABE_ITO[index], MARKERS[index], LINES[index]
         own = rows[rows["group"] == group]
         trained = own[own["ratio"].notna()]
-        untouched = own[own["ratio"].isna()]["accuracy"]
+        untouched = own[own["ratio"].isna()][ACCURACY.key]
         if len(untouched):
             axes.axhline(float(untouched.mean()), color=color, linestyle=line, linewidth=1.6)
-        means = trained.groupby("ratio")["accuracy"].mean()
-        axes.scatter(trained["ratio"], trained["accuracy"], color=color, marker=marker, s=18, alpha=0.33, linewidths=0, zorder=2)
+        means = trained.groupby("ratio")[ACCURACY.key].mean()
+        axes.scatter(
+            trained["ratio"], trained[ACCURACY.key], color=color, marker=marker, s=18, alpha=0.33, linewidths=0, zorder=2
+        )
         axes.plot(means.index, means, color=color, marker=marker, linestyle=line, linewidth=1.6, markersize=4, zorder=3)
         if group in bayes:
             axes.axhline(bayes[group], color=color, linestyle=":", linewidth=1.1, zorder=1)

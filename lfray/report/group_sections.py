@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lfray.names import HARMFUL_BIAS_GAP, METRICS, Scope
+from lfray.names import ACCURACY, HARMFUL_BIAS_GAP, METRICS, Scope
 from lfray.report.blocks import ABSENT, Block, Heading, Text, grid
 from lfray.report.groups import group_accuracy, groups_by_support, variants
 from lfray.report.sections import cheapest_first
@@ -32,7 +32,7 @@ def group_table(records: Sequence[TrialRecord], context: ReportContext) -> list[
     if any(group in bayes for group in groups):
         rows.append(("Bayes-optimal", ABSENT, ABSENT, *(f"{bayes[g]:.3f}" if g in bayes else ABSENT for g in groups)))
     for (variant, ratio), part in table.groupby(["variant", table["ratio"].fillna(-1.0)], sort=False):
-        cells = [_mean_and_range(part.loc[part["group"] == group, "accuracy"], ".3f") for group in groups]
+        cells = [_mean_and_range(part.loc[part["group"] == group, ACCURACY.key], ".3f") for group in groups]
         rows.append((str(variant), _ratio(ratio), str(part.groupby("group").size().max()), *cells))
     caption = f"Accuracy by {context.attribute}: mean over seeds (lowest to highest seed)."
     return grid(caption, columns, rows, numeric=range(1, len(columns)))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lfray.record import TrialRecord
 
-COLUMNS: Final = ("variant", "ratio", "seed", "group", "accuracy", "n")
+COLUMNS: Final = ("variant", "ratio", "seed", "group", ACCURACY.key, "n")
 
 _ORDER: Final = {"base": 0, "head": 1, "lora": 2, "dora": 3, "full": 4}
 
@@ -51,12 +51,12 @@ def group_accuracy(records: Sequence[TrialRecord], attribute: str) -> pd.DataFra
                         "ratio": record.config.downsampling_ratio,
                         "seed": record.config.seed,
                         "group": measure.group,
-                        "accuracy": measure.value,
+                        ACCURACY.key: measure.value,
                         "n": measure.n,
                     }
                 )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"ratio": "float64", "accuracy": "float64", "seed": "Int64", "n": "Int64"})
+    return table.astype({"ratio": "float64", ACCURACY.key: "float64", "seed": "Int64", "n": "Int64"})
 
 
 def _place(record: TrialRecord) -> tuple[int, int, str, float, int]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lfray.names import TRAINABLE_PARAMETERS, WORST_GROUP_ACCURACY
 from lfray.spec.rows import DataSpec
 from lfray.spec.stages import (
     EvaluationSpec,
@@ -80,8 +81,8 @@ class SweepSpec(Strict):
     evaluation: EvaluationSpec = EvaluationSpec()
     """How predictions become measures."""
     objectives: Annotated[Items[Name], Field(min_length=1, max_length=5)] = (
-        "fair.worst_group_accuracy",
-        "cost.trainable_parameters",
+        WORST_GROUP_ACCURACY.key,
+        TRAINABLE_PARAMETERS.key,
     )
     """One to five metrics; each has its good direction in `lfray metrics`. One gives a ranking."""
     resources: ResourcesSpec = ResourcesSpec()

@@ -22,11 +22,10 @@ from lfray import names
 from lfray.fingerprint import canonical_bytes
 from lfray.record_json import record_to_json
 from lfray.space.trial import LoraMethod
-from lfray.tracking.contract import DatasetInfo, TrackerRefused, TrialInfo
+from lfray.tracking.contract import DatasetInfo, TrialInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from lfray.record import CurvePoint, TrialRecord
     from lfray.space.trial import TrialConfig
@@ -142,17 +141,6 @@ def record_tags(record: TrialRecord) -> dict[str, str]:
 def is_outcome(key: str) -> bool:
     """Whether a tag tells how the trial came out, so that another record of the trial replaces it."""
     return key.startswith(UNDEFINED) or key in {STATE, FAILURE, HARDWARE, LOGGED}
-
-
-def require(artifacts: Mapping[str, Path]) -> None:
-    """Refuse artifacts that are not there, before anything is logged.
-
-    Raises:
-        TrackerRefused: A file or folder is absent.
-    """
-    for name, path in artifacts.items():
-        if not path.exists():
-            raise TrackerRefused(f"tracking: artifact {name}: must exist (got {path}). Log it before it is removed")
 
 
 def plain(value: object) -> str:

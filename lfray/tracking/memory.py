@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from lfray.tracking import artifacts as files
 from lfray.tracking import layout
 from lfray.tracking.contract import Status, SweepInfo, TrialInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from lfray.record import CurvePoint, TrialRecord
 
@@ -79,7 +80,7 @@ class MemoryTracker:
 
     def open_sweep(self, sweep: SweepInfo) -> str:
         """See `Tracker.open_sweep`."""
-        layout.require(sweep.artifacts)
+        files.require(sweep.artifacts)
         self._sweep = (sweep.experiment, sweep.name)
         run = self.store.sweeps.setdefault(self._sweep, MemoryRun(sweep.name, layout.milliseconds(sweep.started_at)))
         self.store.trials.setdefault(self._sweep, {})
@@ -90,7 +91,7 @@ class MemoryTracker:
         changed = {layout.NOW + key: params[key] for key in stale}
         marks = {layout.KIND: "sweep", layout.SWEEP: sweep.name}
         run.tags |= layout.clean_tags({**layout.origin_tags(), **sweep.tags, **changed, **marks})
-        run.artifacts |= _paths(sweep.artifacts) | {layout.ENVIRONMENT}
+        run.artifacts |= files.files(sweep.artifacts) | {layout.ENVIRONMENT}
         return "/".join(self._sweep)
 
     def open_trial(self, trial: TrialInfo) -> None:
@@ -116,23 +117,23 @@ class MemoryTracker:
         digest = layout.record_digest(record)
         if run.tags.get(layout.LOGGED) == digest:
             return
-        layout.require(artifacts)
+        files.require(artifacts)
         run.log_curve(record.curve)
         run.log(layout.record_metrics(record), timestamp=layout.end_time(run.start_ms, record))
         kept = {key: value for key, value in run.tags.items() if not layout.is_outcome(key)}
         run.tags = kept | layout.record_tags(record) | {layout.LOGGED: digest}
-        run.artifacts |= _paths(artifacts) | (set() if record.failure is None else {layout.TRACEBACK})
+        run.artifacts |= files.files(artifacts) | (set() if record.failure is None else {layout.TRACEBACK})
         run.status = "FAILED" if record.state == "FAILED" else "FINISHED"
 
     def close_sweep(
         self, status: Status, *, artifacts: Mapping[str, Path], metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> None:
         """See `Tracker.close_sweep`."""
-        layout.require(artifacts)
+        files.require(artifacts)
         run = self.store.sweeps[self._sweep]
         run.log({layout.shorten(k): v for k, v in metrics.items() if math.isfinite(v)}, timestamp=run.start_ms)
         run.tags |= layout.clean_tags(tags)
-        run.artifacts |= _paths(artifacts)
+        run.artifacts |= files.files(artifacts)
         run.status = status
         for trial in self.store.trials[self._sweep].values():
             if trial.status == "RUNNING":
@@ -176,14 +177,3 @@ class NoTracker:
     def page(self) -> str:
         """Nothing to look at."""
         return ""
-
-
-def _paths(artifacts: Mapping[str, Path]) -> set[str]:
-    """Files inside the run: a folder stands for the files in it."""
-    found = set()
-    for name, path in artifacts.items():
-        if path.is_dir():
-            found |= {f"{name}/{item.relative_to(path).as_posix()}" for item in path.rglob("*") if item.is_file()}
-        else:
-            found.add(name)
-    return found

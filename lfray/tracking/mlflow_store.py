@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -25,11 +22,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lfray.errors import TrackingError
 from lfray.tracking import address, layout, view
+from lfray.tracking import artifacts as files
 from lfray.tracking.contract import DatasetInfo, Status, SweepInfo, TrackerRefused, TrialInfo, absolute_uri
 from lfray.tracking.ledger import Ledger, Row, found_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from lfray.record import CurvePoint, TrialRecord
 
@@ -61,7 +60,10 @@ class MlflowTracker:
         self._sweep = ""
         self._parent: Ledger | None = None
         self._trials: dict[str, Ledger] = {}
-        self._open: set[str] = set()
+        self._running: set[str] = set()
+        """Trials whose run has not ended."""
+        self._opened: dict[str, TrialInfo] = {}
+        """What this process has opened, so that opening it before each point of a curve costs nothing."""
         self._view = ""
         self._doubt = False
         """A run was asked for and no answer came: it may exist."""
@@ -84,7 +86,7 @@ class MlflowTracker:
 
     def open_sweep(self, sweep: SweepInfo) -> str:
         """See `Tracker.open_sweep`."""
-        layout.require(sweep.artifacts)
+        files.require(sweep.artifacts)
         with self._calling():
             self._sweep = sweep.name
             self._experiment = self._find_experiment(sweep.experiment)
@@ -94,13 +96,13 @@ class MlflowTracker:
             parent = found[0] if found else self._create(sweep.name, sweep.started_at, marks)
             self._parent = parent
             self._find_trials(parent)
-            self._open = {trial_id for trial_id, run in self._trials.items() if run.logged is None}
+            self._running = {trial_id for trial_id, run in self._trials.items() if run.logged is None}
             self._client.update_run(parent.run_id, status="RUNNING")
             params = layout.clean_params(sweep.params)
             note = {"mlflow.note.content": sweep.description} if sweep.description else {}
             self._send(parent, params=params, tags={**layout.origin_tags(), **sweep.tags, **parent.stale_params(params), **note})
             self._save_view(sweep, parent)
-            self._upload(parent, sweep.artifacts)
+            files.upload(self._client, parent.run_id, sweep.artifacts)
             self._client.log_text(parent.run_id, layout.environment_text(), layout.ENVIRONMENT)
             return parent.run_id
 
@@ -108,7 +110,7 @@ class MlflowTracker:
         """See `Tracker.open_trial`."""
         assert self._parent is not None, "open_sweep comes first"
         run = self._trials.get(trial.trial_id)
-        if run is not None and run.logged is not None:
+        if self._opened.get(trial.trial_id) == trial or (run is not None and run.logged is not None):
             return
         with self._calling():
             if run is None and self._doubt:
@@ -125,10 +127,11 @@ class MlflowTracker:
             else:
                 self._load(run)
                 self._client.update_run(run.run_id, status="RUNNING")
-            self._open.add(trial.trial_id)
+            self._running.add(trial.trial_id)
             self._send(run, params=trial.params, tags=trial.tags)
             if trial.dataset is not None:
                 self._client.log_inputs(run.run_id, datasets=[_dataset(trial.dataset)])
+            self._opened[trial.trial_id] = trial
 
     def log_curve(self, trial_id: str, points: Sequence[CurvePoint]) -> None:
         """See `Tracker.log_curve`."""
@@ -143,7 +146,7 @@ class MlflowTracker:
         digest = layout.record_digest(record)
         if run.logged == digest:
             return
-        layout.require(artifacts)
+        files.require(artifacts)
         with self._calling():
             self._load(run)
             run.logged = None
@@ -153,29 +156,30 @@ class MlflowTracker:
                 self._client.delete_tag(run.run_id, key)
                 del run.tags[key]
             self._send(run, tags=tags, rows=run.new_steps(record.curve) + self._finals(run, layout.record_metrics(record), end))
-            self._upload(run, artifacts)
+            files.upload(self._client, run.run_id, artifacts)
             if record.failure is not None:
                 self._client.log_text(run.run_id, record.failure.traceback, layout.TRACEBACK)
             status = "FAILED" if record.state == "FAILED" else "FINISHED"
             self._client.set_terminated(run.run_id, status=status, end_time=end)
             self._client.set_tag(run.run_id, layout.LOGGED, digest)
             run.logged = run.tags[layout.LOGGED] = digest
-            self._open.discard(record.trial_id)
+            self._running.discard(record.trial_id)
 
     def close_sweep(
         self, status: Status, *, artifacts: Mapping[str, Path], metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> None:
         """See `Tracker.close_sweep`."""
         assert self._parent is not None, "open_sweep comes first"
-        layout.require(artifacts)
+        files.require(artifacts)
         with self._calling():
-            for trial_id in sorted(self._open):
+            for trial_id in sorted(self._running):
                 self._client.set_terminated(self._trials[trial_id].run_id, status="KILLED")
-            self._open.clear()
+            self._running.clear()
+            self._opened.clear()
             parent = self._parent
             finite = {layout.shorten(key): value for key, value in metrics.items() if math.isfinite(value)}
             self._send(parent, tags=tags, rows=self._finals(parent, finite, parent.start_ms))
-            self._upload(parent, artifacts)
+            files.upload(self._client, parent.run_id, artifacts)
             self._client.set_terminated(parent.run_id, status=status)
 
     def logged_trials(self) -> set[str]:
@@ -188,6 +192,8 @@ class MlflowTracker:
 
     def _save_view(self, sweep: SweepInfo, parent: Ledger) -> None:
         """Write the sweep's view once; what a person changed in it afterwards stays."""
+        if not sweep.axes and not sweep.objectives:
+            return
         self._view, value = view.saved_view(sweep, parent_id=parent.run_id, created_ms=parent.start_ms)
         key = view.TAG_PREFIX + self._view
         if key not in self._client.get_experiment(self._experiment).tags:
@@ -271,20 +277,6 @@ class MlflowTracker:
                 metrics=[Metric(*row) for row in batch.rows],
             )
             run.sent(batch)
-
-    def _upload(self, run: Ledger, artifacts: Mapping[str, Path]) -> None:
-        """Copy files and folders to their paths inside the run; what is there is written over."""
-        for name, source in artifacts.items():
-            target = PurePosixPath(name)
-            folder = None if target.parent == PurePosixPath(".") else str(target.parent)
-            if source.is_dir():
-                self._client.log_artifacts(run.run_id, str(source), name)
-            elif source.name == target.name:
-                self._client.log_artifact(run.run_id, str(source), folder)
-            else:  # MLflow takes the file's own name, so a file of another name is copied first
-                with tempfile.TemporaryDirectory() as scratch:
-                    copy = shutil.copyfile(source, Path(scratch) / target.name)
-                    self._client.log_artifact(run.run_id, str(copy), folder)
 
 
 def _dataset(info: DatasetInfo) -> DatasetInput:

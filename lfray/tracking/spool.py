@@ -60,8 +60,19 @@ class BackgroundTracker:
         self._errors: list[str] = []
 
     def open_sweep(self, sweep: SweepInfo) -> str:
-        """Open the sweep and wait for it: a wrong address is told before anything is trained."""
-        return self._pool.submit(self._inner.open_sweep, sweep).result()
+        """Open the sweep and wait for it: a wrong address is told before anything is trained.
+
+        A caller may go on after a `TrackingError`: nothing is logged then, and `close` names what was left out.
+        """
+        try:
+            run_id = self._pool.submit(self._inner.open_sweep, sweep).result()
+        except TrackingError as error:
+            self._give_up("", error)
+            self._stopped = True
+            raise
+        self._stopped = False
+        self._unlogged.discard("")
+        return run_id
 
     def logged_trials(self) -> set[str]:
         """Ask behind everything that is queued, and wait."""

@@ -64,8 +64,8 @@ def saved_view(sweep: SweepInfo, *, parent_id: str, created_ms: int) -> tuple[st
 
 
 def page(experiment_id: str, view_id: str) -> str:
-    """Path of the view below the server's address."""
-    query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": view_id})
+    """Path of the view below the server's address; of the plain table where the id is empty."""
+    query = urlencode({"workflowType": "machine_learning"} | ({"viewStateShareKey": view_id} if view_id else {}))
     return f"/#/experiments/{experiment_id}/runs?{query}"
 
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +16,7 @@ from lfray import names
 from lfray.tracking import layout
 from lfray.tracking.mlflow_store import MlflowTracker
 from tests.contract.builders import make_config, make_failure, make_measures, make_record, make_sweep, make_trial
+from tests.contract.server import serving
 
 CHROMIUM = Path(os.environ.get("LFRAY_CHROMIUM", "/usr/bin/chromium"))
 WORST, SIZE = names.WORST_GROUP_ACCURACY.key, names.TRAINABLE_PARAMETERS.key
@@ -86,41 +81,11 @@ def fill(folder: Path) -> tuple[MlflowTracker, str, list[str]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MlflowTracker, str, list[str]]]:
-    """`mlflow ui` in the folder of the database, without an option about the store: what a user types."""
+    """A server beside a filled database."""
     folder = tmp_path_factory.mktemp("site")
     tracker, parent, labels = fill(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    clean = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-            cwd=folder, stdout=log, stderr=log, start_new_session=True,
-            env=clean | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )  # fmt: skip
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}/health", process, folder / "server.log")
-        yield f"http://127.0.0.1:{port}", tracker, parent, labels
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
-
-
-def wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(address, timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    with serving(folder) as address:
+        yield address, tracker, parent, labels
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ from mlflow.tracking import MlflowClient
 from lfray import names
 from lfray.errors import TrackingError
 from lfray.record import CurvePoint, defined, undefined
-from lfray.tracking import layout
+from lfray.tracking import layout, view
 from lfray.tracking.contract import SweepInfo, Tracker, TrackerRefused
 from lfray.tracking.memory import MemoryStore, MemoryTracker
 from lfray.tracking.mlflow_store import MlflowTracker
+from lfray.tracking.spool import BackgroundTracker
 from tests.contract.builders import (
     START_MS,
     make_config,
@@ -31,6 +32,7 @@ from tests.contract.builders import (
     make_sweep,
     make_trial,
 )  # fmt: skip
+from tests.contract.server import serving
 
 # mlflow 3.17 uses a loader that sqlalchemy 2.1 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -477,6 +479,64 @@ class TestMlflow:
             tracker.open_sweep(make_sweep())
         assert not isinstance(caught.value, TrackerRefused)
         assert "secret" not in str(caught.value)
+
+    def test_the_writer_thread_logs_as_the_caller_would(
+        self, mlflow_lab: MlflowLab, tmp_path: Path, empty_database: Path
+    ) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        shutil.copyfile(empty_database, other / "mlflow.db")
+        spooled_lab = MlflowLab(other)
+        spool = BackgroundTracker(spooled_lab.tracker())
+        for tracker in (mlflow_lab.tracker(), spool):
+            tracker.open_sweep(make_sweep())
+            for _ in range(2):
+                tracker.open_trial(TRIAL)
+                tracker.log_curve(CONFIG.trial_id, RECORD.curve[:5])
+            tracker.log_record(RECORD, {})
+            tracker.close_sweep("FINISHED", artifacts={}, metrics={"sweep.trials": 1.0}, tags={})
+        report = spool.close()
+        assert (report.unlogged, report.errors, report.sweep_logged) == ((), (), True)
+        assert [replace(run, tags={}) for run in spooled_lab.trials()] == [replace(run, tags={}) for run in mlflow_lab.trials()]
+
+    def test_a_view_is_written_once_and_kept(self, mlflow_lab: MlflowLab) -> None:
+        sweep = make_sweep(axes=("rank",), objectives=(names.ACCURACY.key,))
+        tracker = opened(mlflow_lab, sweep)
+        experiment = mlflow_lab.client.get_experiment_by_name("lab quickstart")
+        (key,) = (key for key in experiment.tags if key.startswith(view.TAG_PREFIX))
+        assert tracker.page().endswith(key.removeprefix(view.TAG_PREFIX))
+        mlflow_lab.client.set_experiment_tag(experiment.experiment_id, key, "edited by a person")
+        opened(mlflow_lab, sweep)
+        assert mlflow_lab.client.get_experiment_by_name("lab quickstart").tags[key] == "edited by a person"
+        assert "viewStateShareKey" not in opened(mlflow_lab).page()
+
+    @pytest.mark.slow
+    def test_over_a_server(self, tmp_path: Path, empty_database: Path) -> None:
+        """Through HTTP, artifacts included; interrupted, and once more in whole."""
+        shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+        (tmp_path / "predictions.csv").write_text("a,b\n")
+        groups = tuple(f"group {number}" for number in range(120))
+        record = make_record(CONFIG, measures=make_measures(groups))
+        with serving(tmp_path) as server:
+            lab = MlflowLab(tmp_path)
+            first = MlflowTracker(server)
+            first.open_sweep(make_sweep(params={"a": "1"}))
+            first.open_trial(TRIAL)
+            first.log_curve(CONFIG.trial_id, RECORD.curve[:7])
+            for _ in range(2):
+                tracker = MlflowTracker(server)
+                tracker.open_sweep(make_sweep(params={"a": "1"}))
+                tracker.open_trial(TRIAL)
+                tracker.log_record(record, {"tables/predictions.csv": tmp_path / "predictions.csv"})
+                tracker.close_sweep("FINISHED", artifacts={}, metrics={"sweep.trials": 1.0}, tags={})
+            assert tracker.logged_trials() == {CONFIG.trial_id}
+            client = MlflowClient(tracking_uri=server)
+            (run,) = client.search_runs(lab._experiments(), f"tags.`{layout.KIND}` = 'trial'")
+            assert [item.path for item in client.list_artifacts(run.info.run_id, "tables")] == ["tables/predictions.csv"]
+            history = client.get_metric_history(run.info.run_id, names.CURVE_TRAIN_LOSS)
+            assert sorted(row.step for row in history) == [point.step for point in RECORD.curve]
+            finite = {key: value for key, value in record.metrics().items() if not math.isnan(value)}
+            assert {key: run.data.metrics[key] for key in finite} == finite
 
     @pytest.mark.slow
     def test_two_hundred_trials(self, mlflow_lab: MlflowLab, capsys: pytest.CaptureFixture[str]) -> None:

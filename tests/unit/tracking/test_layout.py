@@ -16,7 +16,6 @@ from lfray import names
 from lfray.names import MetricKey
 from lfray.record import CurvePoint
 from lfray.tracking import layout
-from lfray.tracking.contract import TrackerRefused
 from tests.contract.builders import make_config, make_failure, make_record
 
 ANY_TEXT = st.text(max_size=300)
@@ -132,12 +131,6 @@ def test_the_digest_tells_records_apart() -> None:
 def test_outcomes_are_replaced(key: str) -> None:
     assert layout.is_outcome(key)
     assert not layout.is_outcome(layout.TRIAL)
-
-
-def test_absent_artifacts_are_refused(tmp_path: Path) -> None:
-    layout.require({"here": tmp_path})
-    with pytest.raises(TrackerRefused, match="artifact gone: must exist"):
-        layout.require({"gone": tmp_path / "gone"})
 
 
 def test_dataset_sources() -> None:

@@ -164,7 +164,27 @@ def test_a_wrong_address_is_told_at_once() -> None:
     spool = BackgroundTracker(Line(refuse))
     with pytest.raises(TrackerRefused, match="wrong address"):
         spool.open_sweep(make_sweep())
-    spool.close()
+    assert spool.close().errors == ("wrong address",)
+
+
+def test_a_sweep_may_go_on_without_its_tracker() -> None:
+    up = threading.Event()
+
+    def away(name: str, trial_id: str) -> None:
+        if not up.is_set():
+            raise TrackingError("away")
+
+    line = Line(away)
+    spool = BackgroundTracker(line)
+    with pytest.raises(TrackingError):
+        spool.open_sweep(make_sweep())
+    log_all(spool)
+    report = spool.flush()
+    assert (len(report.unlogged), report.sweep_logged, report.errors) == (len(CONFIGS), False, ("away",))
+    assert line.calls == [("open_sweep", "")]
+    up.set()
+    spool.open_sweep(make_sweep())
+    assert spool.close().sweep_logged
 
 
 def test_a_bug_is_not_swallowed() -> None:

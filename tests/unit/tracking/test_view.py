@@ -52,3 +52,4 @@ def test_another_question_is_another_view() -> None:
 
 def test_page() -> None:
     assert view.page("7", "lfray-1") == "/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=lfray-1"
+    assert view.page("7", "") == "/#/experiments/7/runs?workflowType=machine_learning"

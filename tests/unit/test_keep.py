@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lfray.keep import KINDS, readable, removable, remove, size_of
+from lfray.storage import Storage
+from tests.unit.records import make_record
+
+
+def filled(storage: Storage, seed: int, *, recorded: bool = True) -> str:
+    """A trial with 10 bytes of predictions, 20 of adapter, 30 of checkpoint."""
+    record = make_record(seed=seed)
+    folder = storage.trial_folder(record.trial_id)
+    for name, size in (("predictions.parquet", 10), ("adapter/weights", 20), ("checkpoint/step-1/weights", 30)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes(size))
+    if recorded:
+        storage.write_record(record)
+    return record.trial_id
+
+
+def test_only_recorded_trials_give_anything_up(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    done, running = filled(storage, 1), filled(storage, 2, recorded=False)
+    found = removable(storage, [done, running, "f" * 16], KINDS)
+    assert {(removal.kind, removal.size) for removal in found} == {("checkpoints", 30), ("predictions", 10), ("adapters", 20)}
+    assert {removal.path.parent.name for removal in found} == {done}
+
+
+def test_what_is_to_be_kept_is_kept(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    ids = [filled(storage, seed) for seed in (1, 2)]
+    found = removable(storage, ids, ["adapters"], keep=frozenset(ids[:1]))
+    assert [removal.path for removal in found] == [storage.trial_folder(ids[1]) / "adapter"]
+
+
+def test_removal_frees_the_bytes_and_leaves_the_record(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    trial_id = filled(storage, 1)
+    assert remove(removable(storage, [trial_id], KINDS)) == 60
+    assert [path.name for path in storage.trial_folder(trial_id).iterdir()] == ["record.json"]
+    assert removable(storage, [trial_id], KINDS) == []
+
+
+def test_size_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x").write_bytes(bytes(3))
+    (tmp_path / "a" / "b" / "y").write_bytes(bytes(4))
+    assert size_of(tmp_path / "a" / "x") == 3
+    assert size_of(tmp_path) == 7
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_400_000, "3.4 MB"), (2e9, "2.0 GB"), (5e15, "5000.0 TB")]
+)
+def test_sizes_for_people(size: float, text: str) -> None:
+    assert readable(size) == text
