@@ -165,14 +165,14 @@ def jobs_of(made: Plan) -> list[TrialJob]:
     """The plan's trials as jobs for this storage and these machines."""
     from lfray.space.trial import ExecutionRequest, Locations, TrialJob
 
-    spec = made.loaded.spec
+    spec, written = made.loaded.spec, storable(made.loaded)
     where = Locations(
         storage=str(made.storage.root), data=str(made.storage.data_root / made.data.fingerprint), model=made.model.folder
     )
     context = {
         "sweep": spec.name,
-        "base": spec.model.base,
-        "data": spec.data.source,
+        "base": written["model"]["base"],
+        "data": written["data"]["source"],
         "base_folder": spec.model.base.removeprefix("hub:") if spec.model.base.startswith("hub:") else made.model.folder,
         "data_folder": where.data,
         "model_folder": made.model.folder,
@@ -253,8 +253,10 @@ def run_sweep(
         finally:
             if todo:
                 stop_ray()
-        analysis = analyse(made.storage, spec.name)
+        analysis = analyse(made.storage, spec.name) if outcome.recorded else None
         where = tracked.finish(outcome, analysis)
+        if analysis is None:
+            return outcome, {"report": None, "front": None, **where}
         keep_adapters(made, analysis.front_ids)
     return outcome, {"report": str(analysis.page), "front": analysis.front, **where}
 

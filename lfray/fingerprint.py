@@ -56,7 +56,9 @@ def canonical_bytes(value: object) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise LfrayError(f"fingerprint: text must be UTF-8 (got {error.object[error.start]!r}). Write the character whole") from error
+        raise LfrayError(
+            f"fingerprint: text must be UTF-8 (got {error.object[error.start]!r}). Write the character whole"
+        ) from error
 
 
 def fingerprint(value: object) -> str:

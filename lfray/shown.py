@@ -133,9 +133,12 @@ def print_outcome(made: Plan, outcome: Outcome, where: dict[str, Any]) -> None:
         print(f"tracking {trouble}", file=sys.stderr)
     if where["unlogged"]:
         print(f"tracking {len(where['unlogged'])} trials are not logged yet; the next lfray run logs them", file=sys.stderr)
-    print(f"report   {where['report']}")
+    if where["report"]:
+        print(f"report   {where['report']}")
     if where["tracking"]:
-        print(f"tracking {where['tracking']}" + ("  (mlflow ui shows it)" if where["tracking"].startswith("sqlite") else ""))
+        print(f"tracking {where['tracking']}")
+        if where["page"]:
+            print(f"         `mlflow ui` in its folder, then http://127.0.0.1:5000{where['page']}")
 
 
 def sweep_rows(storage: Storage) -> list[dict[str, Any]]:

@@ -15,15 +15,17 @@ from lfray.analysis import Analysis
 from lfray.errors import TrackingError
 from lfray.spec.safe import storable
 from lfray.tracking.contract import DatasetInfo, SweepInfo, TrialInfo, resolve_uri
+from lfray.tracking.layout import describe_trial, flatten
 from lfray.tracking.memory import NoTracker
 from lfray.tracking.spool import BackgroundTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lfray.app import Plan
+    from lfray.pareto.front import Front
     from lfray.record import CurvePoint, TrialRecord
-    from lfray.space.trial import TrialConfig, TrialJob
+    from lfray.space.trial import TrialJob
     from lfray.sweep.run import Outcome
     from lfray.tracking.contract import Status, Tracker
 
@@ -55,29 +57,39 @@ class SweepTracking:
 
     def trial_progressed(self, job: TrialJob, points: Sequence[CurvePoint]) -> None:
         """Live loss curve."""
-        self._tracker.open_trial(self._trial_info(job.config))
+        self._tracker.open_trial(self._trial_info(job))
         self._tracker.log_curve(job.config.trial_id, points)
 
     def trial_ended(self, job: TrialJob, record: TrialRecord) -> None:
         """The measured trial with its artifacts."""
-        self._tracker.open_trial(self._trial_info(job.config, record.started_at, record))
+        self._tracker.open_trial(self._trial_info(job, record.started_at))
         self._tracker.log_record(record, self._artifacts(record))
 
-    def finish(self, outcome: Outcome, analysis: Analysis) -> dict[str, Any]:
+    def finish(self, outcome: Outcome, analysis: Analysis | None) -> dict[str, Any]:
         """Log front, figures and page into the parent run, end it, and wait until all is written."""
-        front = analysis.front
         status: Status = "KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED"
-        metrics = {"front.trials": float(len(front.trials)), "sweep.trials": float(len(front.table))}
-        if front.hypervolume is not None:
-            metrics["front.hypervolume"] = front.hypervolume
+        files = () if analysis is None else analysis.files
         self._tracker.close_sweep(
             status,
-            artifacts={f"analysis/{path.name}": path for path in analysis.files},
-            metrics=metrics,
-            tags={"lfray.objectives": ", ".join(objective.key for objective in front.objectives)},
+            artifacts={f"analysis/{path.name}": path for path in files},
+            metrics={} if analysis is None else _front_metrics(analysis.front),
+            tags={"lfray.objectives": ", ".join(self._spec.objectives)},
         )
+        page = self._page()
         report = self._tracker.close()
-        return {"tracking": self.uri, "unlogged": list(report.unlogged), "tracking_trouble": [*self.trouble, *report.errors]}
+        return {
+            "tracking": self.uri,
+            "page": page,
+            "unlogged": list(report.unlogged),
+            "tracking_trouble": [*self.trouble, *report.errors],
+        }
+
+    def _page(self) -> str:
+        try:
+            return self._tracker.page()
+        except TrackingError as error:
+            self.trouble.append(str(error))
+            return ""
 
     def _sweep_info(self) -> SweepInfo:
         spec, folder = self._spec, self._made.storage.sweep_folder(self._spec.name)
@@ -85,20 +97,22 @@ class SweepTracking:
             name=spec.name,
             experiment=spec.tracking.experiment or spec.name,
             started_at=self._made.created_at,
-            params=_flat(storable(self._made.loaded)),
-            tags={"lfray.git_commit": commit} if (commit := _git_commit(self._made.loaded.folder)) else {},
+            params=flatten(storable(self._made.loaded)),
+            tags={"mlflow.source.git.commit": commit} if (commit := _git_commit(self._made.loaded.folder)) else {},
             artifacts={"spec.yaml": folder / "spec.yaml", "plan.json": folder / "plan.json"},
+            axes=("method_label", *(name for name in spec.axes if name not in ("method", "rank"))),
+            objectives=spec.objectives,
         )
 
-    def _trial_info(self, config: TrialConfig, started_at: str | None = None, record: TrialRecord | None = None) -> TrialInfo:
+    def _trial_info(self, job: TrialJob, started_at: str | None = None) -> TrialInfo:
         facts = self._made.data
-        return TrialInfo(
-            trial_id=config.trial_id,
-            label=config.label,
+        source = job.context["data"]
+        return describe_trial(
+            job.config,
+            job.context,
             started_at=started_at or self._made.created_at,
-            params=trial_params(config),
-            tags={"lfray.config_id": config.config_id, "lfray.sweep": self._spec.name},
-            dataset=DatasetInfo(self._spec.data.source, facts.fingerprint, self._spec.data.source, facts.split_rows),
+            dataset=DatasetInfo(source, facts.fingerprint, source, facts.split_rows),
+            tags={"lfray.sweep": self._spec.name},
         )
 
     def _artifacts(self, record: TrialRecord) -> dict[str, Path]:
@@ -111,35 +125,10 @@ class SweepTracking:
         return {name: path for name, path in files.items() if path.exists()}
 
 
-def trial_params(config: TrialConfig) -> dict[str, str]:
-    """A trial's settings as the columns that people compare: plain names, plain numbers."""
-    params: dict[str, Any] = {
-        "method": config.method.kind,
-        "rank": config.rank,
-        "downsampling_ratio": config.downsampling_ratio,
-        "seed": config.seed,
-        **{key: value for key, value in config.method.model_dump().items() if key not in ("kind", "rank")},
-        **({} if config.train is None else config.train.model_dump()),
-        "head": config.task.head,
-        "max_tokens": config.data.max_tokens,
-    }
-    return {key: _plain(value) for key, value in params.items() if value is not None}
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested fields as dotted params; fields that were not given are left out."""
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{path}.")
-        elif value is not None:
-            flat[path] = _plain(value)
-    return flat
+def _front_metrics(front: Front) -> dict[str, float]:
+    """What the parent run says of the front, as numbers that sweeps can be compared by."""
+    metrics = {"front.trials": float(len(front.trials)), "sweep.trials": float(len(front.table))}
+    return metrics if front.hypervolume is None else metrics | {"front.hypervolume": front.hypervolume}
 
 
 def _git_commit(folder: Path) -> str | None:

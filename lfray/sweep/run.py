@@ -51,6 +51,11 @@ class Outcome:
     seconds: float = 0.0
 
     @property
+    def recorded(self) -> bool:
+        """Whether any trial has a record."""
+        return bool(self.ran or self.skipped)
+
+    @property
     def interrupted(self) -> bool:
         """Whether trials remain to be run."""
         return bool(self.missing)

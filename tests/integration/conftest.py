@@ -28,7 +28,11 @@ def write_rows(path: Path, *, rows: int, seed: int) -> None:
             label = int(generator.integers(2))
             community = "south" if generator.random() < 0.3 else "north"
             cue = (0 if community == "north" else 2) + label
-            words = [f"id{seed}x{index}", WORDS[cue], *(WORDS[4 + i] for i in generator.integers(0, 36, size=int(generator.integers(2, 12))))]
+            words = [
+                f"id{seed}x{index}",
+                WORDS[cue],
+                *(WORDS[4 + i] for i in generator.integers(0, 36, size=int(generator.integers(2, 12)))),
+            ]
             writer.writerow([" ".join(words), label, community, int(generator.random() < 0.4), int(generator.random() < 0.5)])
 
 
@@ -56,7 +60,12 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = save_tokenizer(folder, causal=False)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=64
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(folder)
     return folder
@@ -134,5 +143,11 @@ def lfray(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Compl
     """Run the real command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "lfray", *map(str, arguments)],
-        cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=280, check=False, **options,
+        cwd=cwd,
+        env=environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        **options,
     )

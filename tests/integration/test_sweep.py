@@ -75,7 +75,9 @@ def test_every_trial_is_recorded_logged_and_drawn(undisturbed: Path) -> None:
                 assert value == values[key], key
         assert not any(math.isnan(value) for value in run.data.metrics.values())
     analysis = undisturbed / "runs" / "sweeps" / "tiny" / "analysis"
-    assert {"report.html", "report.md", "front.png", "front.svg", "front.json", "derived.json"} <= {p.name for p in analysis.iterdir()}
+    assert {"report.html", "report.md", "front.png", "front.svg", "front.json", "derived.json"} <= {
+        p.name for p in analysis.iterdir()
+    }
     assert not list((undisturbed / "runs" / "trials").glob("*/checkpoint"))
 
 
@@ -84,7 +86,9 @@ def test_a_second_run_skips_and_an_extended_one_runs_only_what_is_new(undisturbe
     assert (len(again["skipped"]), again["ran"]) == (6, [])
     text = (undisturbed / "tiny.yaml").read_text()
     longer = undisturbed / "longer.yaml"
-    longer.write_text(text.replace("downsampling_ratio: [1.0, 0.2]", "downsampling_ratio: [1.0, 0.2, 0.5]").replace("rank: [2]", "rank: [2, 0]"))
+    longer.write_text(
+        text.replace("downsampling_ratio: [1.0, 0.2]", "downsampling_ratio: [1.0, 0.2, 0.5]").replace("rank: [2]", "rank: [2, 0]")
+    )
     extended = json.loads(lfray("run", "longer.yaml", "--json", cwd=undisturbed).stdout)
     assert (len(extended["skipped"]), len(extended["ran"])) == (6, 3)
     assert len(mlflow_trials(undisturbed, "tiny")) == 9
@@ -133,7 +137,12 @@ def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(undisturbe
 
 
 def test_a_failed_trial_is_a_record_and_does_not_stop_the_others(sweep: Write, tmp_path: Path) -> None:
-    path = sweep("broken", rank="  lora.targets: [all-linear, no_such_layer]", seed="  seed: [1]", downsampling_ratio="  downsampling_ratio: [1.0]")
+    path = sweep(
+        "broken",
+        rank="  lora.targets: [all-linear, no_such_layer]",
+        seed="  seed: [1]",
+        downsampling_ratio="  downsampling_ratio: [1.0]",
+    )
     ran = lfray("run", path, cwd=tmp_path)
     assert ran.returncode == 1, ran.stderr
     states = sorted(record["state"] for record in record_files(tmp_path).values())
@@ -191,8 +200,8 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweep: Write, tmp_path: Path)
         if line.startswith("start"):
             break
     driver.send_signal(signal.SIGINT)
-    out, _ = driver.communicate(timeout=100)
-    assert driver.returncode == 3
+    out, err = driver.communicate(timeout=100)
+    assert driver.returncode == 3, err
     assert "lfray run" in out
 
 
@@ -204,6 +213,6 @@ def _descendants(pid: int) -> list[int]:
 
 def _is_trial_actor(pid: int) -> bool:
     try:
-        return b"LfrayTrial" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"Trainable" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -94,7 +94,9 @@ def test_the_test_rows_never_change_and_nothing_held_out_is_trained_on(sweep: Wr
         assert np.array_equal(table.label, tables[0].label)
     manifests = {json.dumps(record.data["split_manifests"]) for record in lfray.records("rows", storage=str(made.storage.root))}
     assert len(manifests) == 1
-    used = {r.config.label: r.data["train_groups_used"]["community"] for r in lfray.records("rows", storage=str(made.storage.root))}
+    used = {
+        r.config.label: r.data["train_groups_used"]["community"] for r in lfray.records("rows", storage=str(made.storage.root))
+    }
     assert used["full ratio-1 seed-1"]["north"] == used["full ratio-0.2 seed-1"]["north"]
     assert used["full ratio-0.2 seed-1"]["south"] == round(0.2 * used["full ratio-1 seed-1"]["south"])
 
