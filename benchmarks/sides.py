@@ -217,7 +217,8 @@ def run_lfray(inputs: Inputs, fresh: Path) -> Run:
         SWEEP.format(
             source=inputs.sst2 / "*.tsv*" if inputs.full_file else inputs.data / "*.tsv",
             validation=0.02 if inputs.full_file else "validation", rows=inputs.rows, validation_rows=100,
-            max_tokens=MAX_TOKENS, model=inputs.model, methods=json.dumps(axes["method"]), ranks=axes["rank"], ratios=axes["ratio"], seeds=axes["seed"],
+            max_tokens=MAX_TOKENS, model=inputs.model, methods=json.dumps(axes["method"]),
+            ranks=axes["rank"], ratios=axes["ratio"], seeds=axes["seed"],
             epochs=inputs.epochs, lora_rate=LEARNING_RATE["lora"], full_rate=LEARNING_RATE["full"],
             warmup=WARMUP_RATIO, workers=WORKERS,
         )
@@ -230,9 +231,8 @@ def run_lfray(inputs: Inputs, fresh: Path) -> Run:
     for record in records:
         values, method = metrics_of(record), record["config"]["method"]
         name = method["kind"] + (f"-r{method['rank']}" if method["kind"] == "lora" else "")
-        rows.append(
-            (name, values["accuracy"], values["fair.worst_group_accuracy/sentiment"], int(values["cost.trainable_parameters"]))
-        )
+        worst, trainable = values["fair.worst_group_accuracy/sentiment"], int(values["cost.trainable_parameters"])
+        rows.append((name, values["accuracy"], worst, trainable))
     return _run("lfray", wall, cpu, [seconds_of(record) for record in records], rows)
 
 

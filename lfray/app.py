@@ -233,21 +233,21 @@ def run_sweep(
     """
     from lfray.analysis import analyse
     from lfray.sweep.run import run_jobs
-    from lfray.sweep.tuner import start_ray, stop_ray
+    from lfray.sweep.tuner import stop_ray
     from lfray.tracked import SweepTracking
 
     spec, jobs = made.loaded.spec, jobs_of(made)
     with sole_driver(made.storage, spec.name):
         tracked = SweepTracking(made, jobs, tracking)
-        todo = len(jobs) > len(made.recorded)
+        todo, at_once = len(jobs) > len(made.recorded), made.concurrency
         if todo:
-            start_ray(address or os.environ.get("RAY_ADDRESS"), cpus=None)
+            at_once = _connect(made, address or os.environ.get("RAY_ADDRESS"))
         try:
             outcome = run_jobs(
                 jobs,
                 made.storage,
                 [*listeners, tracked],
-                max_concurrent=made.concurrency,
+                max_concurrent=at_once,
                 max_failures=spec.resources.max_failures,
             )
         finally:
@@ -259,6 +259,21 @@ def run_sweep(
             return outcome, {"report": None, "front": None, **where}
         keep_adapters(made, analysis.front_ids)
     return outcome, {"report": str(analysis.page), "front": analysis.front, **where}
+
+
+def _connect(made: Plan, address: str | None) -> int:
+    """Start Ray here, or join a cluster; returns how many trials it holds at once.
+
+    Raises:
+        CapacityError: The cluster, other than this machine, can never hold a trial.
+    """
+    from lfray.sweep.capacity import concurrency
+    from lfray.sweep.tuner import cluster_machines, start_ray
+
+    start_ray(address)
+    if address is None:
+        return made.concurrency
+    return concurrency(made.loaded.spec.resources, cluster_machines(), memory_gib=made.memory_gib)
 
 
 def keep_adapters(made: Plan, front_ids: frozenset[str]) -> None:

@@ -46,6 +46,12 @@ def init_command(options: argparse.Namespace) -> int:
     if target.exists():
         raise LfrayError(f"init: {target} exists. Name another file with --to")
     target.write_text((PRESETS / f"{options.preset}.yaml").read_text())
+    schema = target.with_name("sweep.schema.json")
+    if not schema.exists():
+        # The preset names it in its first line, so that editors complete and check what is typed.
+        from lfray.spec.schema import json_schema
+
+        schema.write_text(json.dumps(json_schema(), indent=1) + "\n")
     emit({"written": str(target)}) if options.json else print(f"{target} written; next: lfray run {target}")
     return 0
 

@@ -45,7 +45,7 @@ def estimate_disk(made: Plan) -> DiskEstimate:
     todo = [trial for trial in made.trials if trial.trial_id not in made.recorded]
     rows = made.data.split_rows.get("validation", 0) + made.data.split_rows.get("test", 0)
     spec = made.loaded.spec
-    learnt = [_learnt_bytes(trial, made.model.weight_bytes, made.model.linear_extent) for trial in todo]
+    learnt = [_learnt_bytes(trial, made.model.parameters, made.model.linear_extent) for trial in todo]
     kept = sum(
         size
         for trial, size in zip(todo, learnt, strict=True)
@@ -56,10 +56,11 @@ def estimate_disk(made: Plan) -> DiskEstimate:
     return DiskEstimate(RECORD_BYTES * len(todo), rows * BYTES_PER_PREDICTION * len(todo), kept, checkpoints)
 
 
-def _learnt_bytes(trial: TrialConfig, weight_bytes: int, linear_extent: int) -> int:
+def _learnt_bytes(trial: TrialConfig, parameters: int, linear_extent: int) -> int:
+    """Weights are trained and saved in fp32, whatever the checkpoint is stored in."""
     match trial.method:
         case FullMethod():
-            return weight_bytes
+            return 4 * parameters
         case LoraMethod(rank=rank):
             return 4 * rank * linear_extent
         case _:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,45 +40,60 @@ class SweepTracking:
         self._made = made
         self._spec = made.loaded.spec
         self.uri = resolve_uri(option, self._spec.tracking.uri, os.environ)
-        self._tracker = BackgroundTracker(_tracker(self.uri))
+        self._jobs = jobs
+        self._begun: dict[str, str] = {}
         self.trouble: list[str] = []
+        # MLflow's import and its tables take seconds on first use: Ray starts meanwhile.
+        self._opening = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lfray-tracker-opens")
+        self._opened = self._opening.submit(self._open)
+
+    def _open(self) -> BackgroundTracker:
+        """Open the sweep and log what the tracker lacks of the recorded trials."""
+        tracker = BackgroundTracker(_tracker(self.uri))
         try:
-            self._tracker.open_sweep(self._sweep_info())
-            logged = self._tracker.logged_trials()
+            tracker.open_sweep(self._sweep_info())
+            logged = tracker.logged_trials()
         except TrackingError as error:
             self.trouble.append(str(error))
             logged = set()
-        for job in jobs:
-            if job.config.trial_id in made.recorded and job.config.trial_id not in logged:
-                record = made.storage.read_record(job.config.trial_id)
+        for job in self._jobs:
+            if job.config.trial_id in self._made.recorded and job.config.trial_id not in logged:
+                record = self._made.storage.read_record(job.config.trial_id)
                 if record is not None:
-                    self.trial_ended(job, record)
+                    self._log(tracker, job, record)
+        return tracker
+
+    def _log(self, tracker: BackgroundTracker, job: TrialJob, record: TrialRecord) -> None:
+        tracker.open_trial(self._trial_info(job, record.started_at))
+        tracker.log_record(record, self._artifacts(record))
 
     def trial_started(self, job: TrialJob) -> None:
-        """Nothing yet: the run is made with the first point, when there is something to see."""
+        """Note when; the run is made with the first point, when there is something to see."""
+        self._begun[job.config.trial_id] = datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def trial_progressed(self, job: TrialJob, points: Sequence[CurvePoint]) -> None:
         """Live loss curve."""
-        self._tracker.open_trial(self._trial_info(job))
-        self._tracker.log_curve(job.config.trial_id, points)
+        tracker = self._opened.result()
+        tracker.open_trial(self._trial_info(job, self._begun[job.config.trial_id]))
+        tracker.log_curve(job.config.trial_id, points)
 
     def trial_ended(self, job: TrialJob, record: TrialRecord) -> None:
         """The measured trial with its artifacts."""
-        self._tracker.open_trial(self._trial_info(job, record.started_at))
-        self._tracker.log_record(record, self._artifacts(record))
+        self._log(self._opened.result(), job, record)
 
     def finish(self, outcome: Outcome, analysis: Analysis | None) -> dict[str, Any]:
         """Log front, figures and page into the parent run, end it, and wait until all is written."""
         status: Status = "KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED"
-        files = () if analysis is None else analysis.files
-        self._tracker.close_sweep(
+        tracker, files = self._opened.result(), () if analysis is None else analysis.files
+        self._opening.shutdown()
+        tracker.close_sweep(
             status,
             artifacts={f"analysis/{path.name}": path for path in files},
             metrics={} if analysis is None else _front_metrics(analysis.front),
             tags={"lfray.objectives": ", ".join(self._spec.objectives)},
         )
-        page = self._page()
-        report = self._tracker.close()
+        page = self._page(tracker)
+        report = tracker.close()
         return {
             "tracking": self.uri,
             "page": page,
@@ -84,9 +101,9 @@ class SweepTracking:
             "tracking_trouble": [*self.trouble, *report.errors],
         }
 
-    def _page(self) -> str:
+    def _page(self, tracker: BackgroundTracker) -> str:
         try:
-            return self._tracker.page()
+            return tracker.page()
         except TrackingError as error:
             self.trouble.append(str(error))
             return ""
@@ -104,13 +121,13 @@ class SweepTracking:
             objectives=spec.objectives,
         )
 
-    def _trial_info(self, job: TrialJob, started_at: str | None = None) -> TrialInfo:
+    def _trial_info(self, job: TrialJob, started_at: str) -> TrialInfo:
         facts = self._made.data
         source = job.context["data"]
         return describe_trial(
             job.config,
             job.context,
-            started_at=started_at or self._made.created_at,
+            started_at=started_at,
             dataset=DatasetInfo(source, facts.fingerprint, source, facts.split_rows),
             tags={"lfray.sweep": self._spec.name},
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lfray.engine.contract import Stepper
 
 KEEP = 2
+_PARTS = {"weights.safetensors", "optimizer.safetensors", "random.safetensors", "progress.json"}
 
 
 class Point(NamedTuple):
@@ -132,9 +133,13 @@ class Checkpoints:
 def _valid(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        return all(
-            (folder / name).stat().st_size == size and file_digest(folder / name) == digest
-            for name, (size, digest) in manifest.items()
+        return (
+            isinstance(manifest, dict)
+            and manifest.keys() >= _PARTS
+            and all(
+                (folder / name).stat().st_size == size and file_digest(folder / name) == digest
+                for name, (size, digest) in manifest.items()
+            )
         )
     except (OSError, ValueError):
         return False

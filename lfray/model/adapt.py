@@ -7,6 +7,7 @@ error, never a trial that quietly trains something else.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
@@ -17,7 +18,7 @@ from lfray.errors import ModelError, did_you_mean
 from lfray.space.trial import BaseMethod, FullMethod, HeadMethod, LoraMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from lfray.model.base import LoadedModel
     from lfray.space.trial import Method
@@ -166,9 +167,7 @@ def _peft(
         fan_in_fan_out=transposed,
         bias="none",
     )
-    with warnings.catch_warnings():
-        # GPT-2 mixes Conv1D and Linear; PEFT corrects the flag for each layer by itself and says so each time (0.21).
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+    with _quiet_peft():
         built: nn.Module = peft.get_peft_model(loaded.model, config)
     _only_once(built, heads)
     return built
@@ -201,5 +200,17 @@ def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
     """Put a saved adapter on its base, for scoring."""
     import peft
 
-    loaded: nn.Module = peft.PeftModel.from_pretrained(model, folder)
+    with _quiet_peft():
+        loaded: nn.Module = peft.PeftModel.from_pretrained(model, folder)
     return loaded
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Keep two notices of PEFT 0.21 off the terminal; they ask for nothing that a user could do."""
+    with warnings.catch_warnings():
+        # GPT-2 mixes Conv1D and Linear; PEFT corrects the flag for each layer by itself and says so each time.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        # PEFT reads a property that transformers 5.23 renames.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield

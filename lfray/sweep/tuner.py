@@ -55,7 +55,7 @@ class Watcher(Protocol):
         ...
 
 
-def start_ray(machines_address: str | None, *, cpus: int | None = None) -> None:
+def start_ray(address: str | None) -> None:
     """Connect to a cluster, or start Ray on this machine without dashboard or ports beyond loopback."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     import ray
@@ -63,11 +63,11 @@ def start_ray(machines_address: str | None, *, cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
-    if machines_address is not None:
-        ray.init(address=machines_address, **common)
+    if address is not None:
+        ray.init(address=address, **common)
         return
     # Without a route out, Ray would probe public DNS for its own address.
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **common)
+    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common)
 
 
 def stop_ray() -> None:

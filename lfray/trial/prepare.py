@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from lfray.storage import Storage
 
 
+LAB_TEXTS = 15_000
+"""Reviews that a lab base is pre-trained on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """Data and base model of a sweep, found and in numbers."""
@@ -70,7 +74,7 @@ def _lab_base(spec: SweepSpec, storage: Storage) -> Path:
     if spec.model.options:
         raise ModelError(f"model.options: {spec.model.base} takes none (got {', '.join(spec.model.options)}). Remove them")
     source = spec.data.source.removeprefix("lab:") if spec.data.source.startswith("lab:") else "reviews"
-    texts = lab_world(source, spec.data.options).unlabelled()
+    texts = lab_world(source, spec.data.options).unlabelled(LAB_TEXTS, seed=0)
     target: Path = storage.model_root / lab_base_key(name, texts)
     if not (target / "config.json").exists():
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
