@@ -59,6 +59,7 @@ TORCH_FREE = (
 )
 
 UNMIRRORED = {
+    "test_main.py": "mirrors __main__, whose underscores would hide the test",
     "spec/test_broken.py": "runs the whole check on the broken sweep files that stand in tests/broken",
 }
 """Tests of more than one module -> why they stand among the unit tests."""
@@ -199,3 +200,9 @@ def test_unit_tests_mirror_the_package() -> None:
         if not (PACKAGE / name).with_name(Path(name).name.removeprefix("test_")).is_file() and name not in UNMIRRORED
     ]
     assert not lost, f"no module of lfray for {lost}"
+
+
+@pytest.mark.xfail(reason="lfray.report is a function until the folder lfray/report is imported, and a module from then on")
+def test_no_public_name_is_hidden_by_a_folder_of_the_package() -> None:
+    tree_of_init = {node.name for node in tree("__init__.py").body if isinstance(node, ast.FunctionDef)}
+    assert not tree_of_init & {noun(module) for module in modules()}

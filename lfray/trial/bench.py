@@ -19,9 +19,9 @@ import torch
 from lfray.data.prepared import open_data
 from lfray.data.text import encode_rows
 from lfray.errors import CapacityError, DataError
-from lfray.model.base import LoadedModel, load_model, load_tokenizer
+from lfray.model.base import LoadedModel, load_model
 from lfray.model.encode import TextEncoder, encoding_key
-from lfray.trial.prepare import quiet_libraries
+from lfray.model.folder import load_tokenizer
 
 if TYPE_CHECKING:
     from lfray.data.prepared import PreparedData
@@ -41,7 +41,6 @@ class Bench:
         self._tokenizers: dict[str, Any] = {}
         self.trials = 0
         """Trials this worker has begun."""
-        quiet_libraries()
 
     def start(self, job: TrialJob) -> torch.device:
         """Set threads, determinism and device for a trial.

@@ -13,13 +13,13 @@ from lfray.engine.loop import score
 from lfray.engine.single import SingleStepper
 from lfray.errors import ModelError, StorageError
 from lfray.model.adapt import load_adapter
-from lfray.model.base import draw_head, load_model, load_tokenizer, model_facts
+from lfray.model.base import draw_head, load_model
 from lfray.model.encode import answer_ids
+from lfray.model.folder import load_tokenizer, model_facts
 from lfray.record import Predictions
 from lfray.space.trial import BaseMethod, ExecutionRequest, FullMethod, Locations, TrialJob
 from lfray.tasks.classification import make_objective
 from lfray.trial.bench import Bench
-from lfray.trial.prepare import quiet_libraries
 from lfray.trial.rows import SplitTokens, predictions
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def load_trial(storage: Storage, trial_id: str) -> tuple[Any, Any]:
         StorageError: No such trial, it failed, or its weights were not kept.
         ModelError: The base's folder now holds another model.
     """
-    quiet_libraries()
     record = _completed(storage, trial_id)
     config, weights = record.config, storage.trial_folder(trial_id) / "adapter"
     base = Path(record.context["model_folder"])

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfray.data.prepare import prepare_data
 from lfray.data.text import encode_rows
 from lfray.errors import ModelError, did_you_mean
-from lfray.model.base import load_tokenizer, model_facts, resolve_folder
-from lfray.model.encode import TextEncoder, encoding_key
+from lfray.model.encode import EncodedTexts, TextEncoder, encoding_key
+from lfray.model.folder import load_tokenizer, model_facts, resolve_folder
 
 if TYPE_CHECKING:
     from lfray.data.prepared import PreparedData
@@ -49,7 +50,6 @@ def prepare(spec: SweepSpec, *, folder: Path, storage: Storage) -> Prepared:
         DataError: The rows break a rule.
         ModelError: The base model is absent or does not fit.
     """
-    quiet_libraries()
     data = prepare_data(spec.data, spec.task, folder=folder, root=storage.data_root)
     base = _lab_base(spec, storage) if spec.model.base.startswith("lab:") else resolve_folder(spec.model, folder=folder)
     return Prepared(data, model_facts(base))
@@ -57,8 +57,16 @@ def prepare(spec: SweepSpec, *, folder: Path, storage: Storage) -> Prepared:
 
 def tokenize(prepared: Prepared, task: TaskConfig, *, max_tokens: int, trust_remote_code: bool = False) -> int:
     """Tokenise the prepared rows for this base, once; returns how many were truncated."""
-    tokenizer = load_tokenizer(Path(prepared.model.folder), trust_remote_code=trust_remote_code)
-    encoder = TextEncoder(tokenizer, task, max_tokens)
+
+    def encoder(texts: list[str], pairs: list[str] | None) -> EncodedTexts:
+        return made()(texts, pairs)
+
+    @cache
+    def made() -> TextEncoder:
+        # Made only where tokens are missing: a tokenizer costs the import of transformers, 2 s.
+        tokenizer = load_tokenizer(Path(prepared.model.folder), trust_remote_code=trust_remote_code)
+        return TextEncoder(tokenizer, task, max_tokens)
+
     rows = encode_rows(prepared.data, encoder, key=encoding_key(prepared.model.fingerprint, task, max_tokens))
     return int(rows.truncated.sum())
 
@@ -86,13 +94,3 @@ def _lab_base(spec: SweepSpec, storage: Storage) -> Path:
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def quiet_libraries() -> None:
-    """Keep progress bars and notices of the libraries off the terminal; their errors still raise."""
-    import datasets
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()

@@ -35,7 +35,9 @@ def test_a_sweep_of_hub_ids_is_planned_offline(
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     text = SWEEP.format(name="hubbed", data="", base="")
-    text = text.replace("source: file:/*.csv", "source: hub:someone/tiny-data").replace('base: "file:"', 'base: "hub:someone/tiny-bert"')
+    text = text.replace("source: file:/*.csv", "source: hub:someone/tiny-data").replace(
+        'base: "file:"', 'base: "hub:someone/tiny-bert"'
+    )
     (tmp_path / "hubbed.yaml").write_text(text)
     planned = lfray("plan", "hubbed.yaml", "--json", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -45,10 +47,14 @@ def test_a_sweep_of_hub_ids_is_planned_offline(
     local = SWEEP.format(name="local", data=tiny_data, base=tiny_bert)
     (tmp_path / "local.yaml").write_text(local)
     same = json.loads(lfray("plan", "local.yaml", "--json", cwd=tmp_path).stdout)
-    assert [trial["trial_id"] for trial in same["trials"]] == [trial["trial_id"] for trial in plan["trials"]], "an id hangs on a path"
+    assert [trial["trial_id"] for trial in same["trials"]] == [trial["trial_id"] for trial in plan["trials"]], (
+        "an id hangs on a path"
+    )
 
 
-def test_a_model_that_is_nowhere_is_refused_before_anything_starts(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_nowhere_is_refused_before_anything_starts(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     text = SWEEP.format(name="nowhere", data=tiny_data, base="").replace('base: "file:"', 'base: "hub:nobody/nothing"')

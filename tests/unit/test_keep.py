@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lfray.keep import KINDS, readable, removable, remove, size_of
+from lfray.app import Plan
+from lfray.keep import BYTES_PER_PREDICTION, KINDS, RECORD_BYTES, estimate_disk, readable, removable, remove, size_of
+from lfray.spec.load import LoadedSweep
 from lfray.storage import Storage
 from tests.unit.records import make_record
+from tests.unit.space.world import make_data, make_model, make_spec, plan
 
 
 def filled(storage: Storage, seed: int, *, recorded: bool = True) -> str:
@@ -57,3 +61,35 @@ def test_size_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
 )
 def test_sizes_for_people(size: float, text: str) -> None:
     assert readable(size) == text
+
+
+def planned(*, recorded: int = 0, concurrency: int = 2, **sections: Any) -> Plan:
+    """A plan of full, lora ranks 2 and 8, head; the first `recorded` trials are done."""
+    sections = {"axes": {"rank": [2, 8]}} | sections
+    trials = plan(**sections)
+    loaded = LoadedSweep(make_spec(**sections), Path("a.yaml"), Path("/"), "", {}, {})
+    return Plan(
+        loaded=loaded, storage=Storage(Path("/nowhere")), data=make_data(), model=make_model(), trials=trials,
+        recorded=frozenset(trial.trial_id for trial in trials[:recorded]), concurrency=concurrency, memory_gib=1.0, truncated=0,
+        warnings=(), created_at="",
+    )  # fmt: skip
+
+
+FULL, RANK_2, RANK_8, HEAD = 4 * 1_000_000, 4 * 2 * 10_000, 4 * 8 * 10_000, 8_192
+
+
+def test_disk_is_estimated_for_what_has_no_record_yet() -> None:
+    estimate = estimate_disk(planned())
+    assert estimate.records == 4 * RECORD_BYTES
+    assert estimate.predictions == 4 * (10 + 12) * BYTES_PER_PREDICTION
+    assert estimate.adapters == RANK_2 + RANK_8 + HEAD
+    # Weights and two moments, two checkpoints each, of the two largest trials.
+    assert estimate.checkpoints == (FULL + RANK_8) * 3 * 2
+    assert estimate.total == estimate.records + estimate.predictions + estimate.adapters + estimate.checkpoints
+    assert estimate_disk(planned(recorded=1)).checkpoints == (RANK_8 + RANK_2) * 3 * 2
+    assert estimate_disk(planned(recorded=4)).total == 0
+
+
+def test_disk_depends_on_what_is_kept() -> None:
+    assert estimate_disk(planned(keep_adapters="none")).adapters == 0
+    assert estimate_disk(planned(keep_full_models=True)).adapters == FULL + RANK_2 + RANK_8 + HEAD

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lfray.errors import ModelError
-from lfray.model.base import draw_head, load_model, load_tokenizer, model_facts, resolve_folder, weight_files
+from lfray.model.base import draw_head, load_model
+from lfray.model.folder import load_tokenizer, model_facts, resolve_folder, weight_files
 from lfray.spec.stages import ModelSpec
 from tests.unit.model.tiny import CLASSES, LAYERS, POSITIONS, WIDTH, loaded, logits
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lfray.errors import ModelError
-from lfray.model.base import load_tokenizer
 from lfray.model.encode import TextEncoder, answer_ids, encoding_key
+from lfray.model.folder import load_tokenizer
 from lfray.space.trial import TaskConfig
 from tests.unit.model.tiny import TEXTS
 

@@ -90,7 +90,8 @@ def word_tokenizer() -> Any:
 
 def loaded(folder: Path, *, seed: int = 13, head: str = "sequence", classes: tuple[str, ...] = CLASSES) -> LoadedModel:
     """A base in memory, its fresh head drawn, in evaluation mode."""
-    from lfray.model.base import draw_head, load_model, load_tokenizer
+    from lfray.model.base import draw_head, load_model
+    from lfray.model.folder import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, head=head, class_names=classes, pad_id=tokenizer.pad_token_id)
@@ -101,7 +102,7 @@ def loaded(folder: Path, *, seed: int = 13, head: str = "sequence", classes: tup
 
 def inputs(folder: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """TEXTS as padded tensors."""
-    from lfray.model.base import load_tokenizer
+    from lfray.model.folder import load_tokenizer
 
     return dict(load_tokenizer(folder)(texts or TEXTS, padding=True, return_tensors="pt"))
 

@@ -12,7 +12,7 @@ import transformers
 
 from lfray.data.prepare import prepare_data
 from lfray.errors import CapacityError, DataError
-from lfray.model.base import model_facts
+from lfray.model.folder import model_facts
 from lfray.spec.stages import TaskSpec
 from lfray.trial.bench import Bench, hostname, versions
 from tests.unit.data.builders import data_spec, people, write_rows
