@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CapacityError", "DataError", "LfrayError", "ModelError", "SpecError", "StorageError", "TrackingError", "TrialError",
-    "check", "front", "load", "plan", "records", "report", "rescore", "run",
+    "check", "front", "load", "plan", "records", "rescore", "run", "write_report",
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def records(name: str | Path, *, storage: str | None = None) -> list[TrialRecord
     return sweep_records(place, sweep)
 
 
-def report(name: str | Path, *, folder: Path | str | None = None, storage: str | None = None) -> Analysis:
+def write_report(name: str | Path, *, folder: Path | str | None = None, storage: str | None = None) -> Analysis:
     """Write figures (PNG, SVG) and the page (HTML, Markdown) of a sweep; by default under its `analysis/`."""
     from lfray.analysis import analyse
 

@@ -157,7 +157,7 @@ def report_command(options: argparse.Namespace) -> int:
     """Write figures and page."""
     import lfray
 
-    analysis = lfray.report(options.name, folder=options.to, storage=options.storage)
+    analysis = lfray.write_report(options.name, folder=options.to, storage=options.storage)
     files = [str(path) for path in analysis.files]
     emit({"files": files, "page": str(analysis.page)}) if options.json else print("\n".join(files))
     return 0

@@ -202,7 +202,6 @@ def test_unit_tests_mirror_the_package() -> None:
     assert not lost, f"no module of lfray for {lost}"
 
 
-@pytest.mark.xfail(reason="lfray.report is a function until the folder lfray/report is imported, and a module from then on")
 def test_no_public_name_is_hidden_by_a_folder_of_the_package() -> None:
     tree_of_init = {node.name for node in tree("__init__.py").body if isinstance(node, ast.FunctionDef)}
     assert not tree_of_init & {noun(module) for module in modules()}

@@ -6,7 +6,6 @@ import os
 # and the hub would tear the live table. Their errors still raise; a value that the user has set stays.
 for _name, _value in {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }.items():
     os.environ.setdefault(_name, _value)

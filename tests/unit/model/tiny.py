@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,18 @@ def word_tokenizer() -> Any:
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """A copy of a base, to be changed."""
+    shutil.copytree(folder, target)
+    return target
+
+
+def edit_config(folder: Path, **fields: Any) -> None:
+    """Other values in a config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 def loaded(folder: Path, *, seed: int = 13, head: str = "sequence", classes: tuple[str, ...] = CLASSES) -> LoadedModel:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import datasets
 import pytest
 import torch
-import transformers
 
 from lfray.data.prepare import prepare_data
 from lfray.errors import CapacityError, DataError
@@ -26,18 +23,7 @@ if TYPE_CHECKING:
     from tests.unit.model.tiny import Bases
 
 
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    """A bench sets the process up for trials: put everything back."""
-    threads, verbosity = torch.get_num_threads(), transformers.logging.get_verbosity()
-    deterministic, bars = torch.are_deterministic_algorithms_enabled(), datasets.are_progress_bars_disabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    transformers.logging.set_verbosity(verbosity)
-    transformers.utils.logging.enable_progress_bar()
-    if not bars:
-        datasets.enable_progress_bars()
+pytestmark = pytest.mark.usefixtures("worker_settings")
 
 
 def prepared(tmp_path: Path, count: int = 60) -> PreparedData:
