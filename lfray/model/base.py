@@ -6,6 +6,7 @@ drawn here, from the trial's seed and a generator of its own, so the head is the
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def load_model(
             _complete(folder, sorted(map(str, info["missing_keys"])))
             return LoadedModel(model, (), ())
         names = list(class_names)
+        _same_order(folder, names)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=len(names),
@@ -79,6 +81,23 @@ def load_model(
     _complete(folder, sorted(key for key in (fresh & known) - outside if "pooler" not in key.split(".")))
     head_keys = tuple(sorted((fresh | outside) & known))
     return LoadedModel(model, head_keys, tuple(sorted(fresh & known)))
+
+
+def _same_order(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a trained head whose classes have the task's names in another order: its outputs would be read swapped.
+
+    Raises:
+        ModelError: Names the checkpoint's order.
+    """
+    named = json.loads((folder / "config.json").read_text()).get("id2label") or {}
+    theirs = [str(named[key]) for key in sorted(named, key=int)]
+    if theirs != list(names) and sorted(map(str.casefold, theirs)) == sorted(map(str.casefold, names)):
+        if [name.casefold() for name in theirs] == [name.casefold() for name in names]:
+            return
+        raise ModelError(
+            f"task.labels: must be in the order of the checkpoint's classes ({', '.join(theirs)}; got {', '.join(names)}). "
+            f"Write labels: [{', '.join(theirs)}]"
+        )
 
 
 def _complete(folder: Path, missing: Sequence[str]) -> None:

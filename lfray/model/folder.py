@@ -17,7 +17,7 @@ from lfray.space.facts import ModelFacts
 if TYPE_CHECKING:
     from lfray.spec.stages import ModelSpec
 
-VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
+VOLATILE = ("_name_or_path", "name_or_path", "tokenizer_file", "transformers_version", "torch_dtype", "dtype", "architectures")
 """Keys of config.json that say where and by what it was written, not what it computes (architectures counts apart)."""
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -92,6 +92,7 @@ def model_facts(folder: Path) -> ModelFacts:
         "config": {key: value for key, value in config.items() if key not in VOLATILE},
         "architectures": config.get("architectures") or [],
         "files": [[path.name, file_digest(path)] for path in [*files, *tokenizer]],
+        "tokenizer": [_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json")],
     }
     return ModelFacts(
         fingerprint=fingerprint(identity),
@@ -102,6 +103,13 @@ def model_facts(folder: Path) -> ModelFacts:
         linear_extent=sum(sum(shape) for name, shape in shapes.items() if len(shape) == 2 and not _is_embedding(name)),
         max_positions=next((config[key] for key in ("max_position_embeddings", "n_positions") if config.get(key)), None),
     )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A tokenizer's settings (case folding, special tokens), without where and by what they were written; {} where absent."""
+    if not path.is_file():
+        return {}
+    return {key: value for key, value in json.loads(path.read_text()).items() if key not in VOLATILE}
 
 
 def _is_embedding(name: str) -> bool:

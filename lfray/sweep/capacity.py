@@ -49,7 +49,11 @@ def _gpu_count() -> int:
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0
-    listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    try:
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        # A driver that hangs would hang every trial: no GPU can be counted on.
+        return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 

@@ -126,3 +126,10 @@ def test_what_transformers_cannot_build_is_refused(bases: Bases, tmp_path: Path)
     edit_config(folder, model_type="no-such-model")
     with pytest.raises(ModelError, match="cannot be loaded with head: sequence"):
         load_model(folder, head="sequence", class_names=CLASSES, pad_id=0)
+
+
+def test_a_trained_head_with_the_same_classes_in_another_order_is_refused(bases: Bases, tmp_path: Path) -> None:
+    folder = copied(bases.bert, tmp_path / "swapped")
+    edit_config(folder, id2label={str(index): name for index, name in enumerate(reversed(CLASSES))})
+    with pytest.raises(ModelError, match="must be in the order"):
+        load_model(folder, head="sequence", class_names=CLASSES, pad_id=0)

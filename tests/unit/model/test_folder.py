@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,3 +94,14 @@ def test_end_of_text_stands_in_for_a_pad_token(bases: Bases) -> None:
     tokenizer = load_tokenizer(bases.gpt2)
     assert (tokenizer.pad_token, tokenizer.pad_token_id, tokenizer.padding_side) == ("<|endoftext|>", 256, "right")
     assert load_tokenizer(bases.bert).pad_token == "[PAD]"
+
+
+def test_settings_of_the_tokenizer_are_part_of_the_identity(bases: Bases, tmp_path: Path) -> None:
+    folder = copied(bases.bert, tmp_path / "folded")
+    before = model_facts(folder).fingerprint
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"name_or_path": "elsewhere"}))
+    assert model_facts(folder).fingerprint == before
+    path.write_text(json.dumps(settings | {"do_lower_case": True}))
+    assert model_facts(folder).fingerprint != before
