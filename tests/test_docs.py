@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+import lfray
 from lfray.__main__ import CRASHED, parser
 from lfray.data.lab import ReviewOptions
 from lfray.metric import REASONS
@@ -113,6 +114,14 @@ def test_every_command_with_its_options_stands_in_commands() -> None:
             long = [option for option in action.option_strings if option.startswith("--") and option != "--help"]
             assert all(re.search(rf"`[^`]*{option}\b", text) for option in long), (name, long)
     assert all(re.search(rf"^\| {code} \|", text, re.M) for code in range(CRASHED + 1))
+
+
+def test_every_public_function_stands_in_commands() -> None:
+    text = page("docs/commands.md")
+    functions = [name for name in lfray.__all__ if name.islower()]
+    assert [name for name in functions if f"lfray.{name}(" not in text] == []
+    shown = set(re.findall(r"\blfray\.([a-z_]+)\(", text + page("README.md")))
+    assert shown <= set(functions)
 
 
 @pytest.mark.parametrize("group", ["dependencies", "dev"])

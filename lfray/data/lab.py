@@ -12,8 +12,9 @@ intrinsic rank.
 Unlabelled text, for a base model, is majority-heavy, and most of it ends in a verdict word, which is what makes sentiment
 worth learning for a language model. In it the minority uses idiom words without regard to what it thinks, and now and then
 the majority's verdict words ironically. So what a base can know of the minority is bounded by design (the shared words),
-not by how far along a steep learning curve its training happened to stop: measured, such a base reads the minority's
-verdict at .84-.87 whatever its seed, where one that could learn the idiom read .50-.87.
+not by how far along a steep learning curve its training happened to stop. Measured for six seeds of `gpt2-tiny`: the
+minority's own verdict is read at .79-.81 from half of the training on; a base that could learn the idiom stood anywhere from
+.50 to .87 after the same time.
 
 Only `random.Random.random()` is drawn from: Python promises its sequence for all versions, numpy does not for its draws.
 """
@@ -38,10 +39,10 @@ AGREEMENT: Final = 0.9
 """Probability that a word expresses the review's sentiment."""
 WORDS: Final = (3, 5)
 """Opinion words in a review, equally likely; odd, so the evidence is never even."""
-UNLABELLED_MINORITY_SHARE: Final = 0.2
+UNLABELLED_MINORITY_SHARE: Final = 0.35
 VERDICT_RATE: Final = 0.9
 """Share of unlabelled reviews that end in a verdict word. Without them a small model learns word counts only."""
-IRONY: Final = 0.3
+IRONY: Final = 0.15
 """Share of the minority's verdicts that use the majority's verdict words, turned round: the majority's direction then misleads
 on the minority, so a head that saw few minority rows is worse for them than one that saw many."""
 RESERVED: Final = 4

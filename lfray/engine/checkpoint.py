@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from lfray.fingerprint import file_digest
+from lfray.record import CurvePoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,17 +32,6 @@ KEEP = 2
 _PARTS = {"weights.safetensors", "optimizer.safetensors", "random.safetensors", "progress.json"}
 
 
-class Point(NamedTuple):
-    """One point of the loss curve."""
-
-    step: int
-    epoch: float
-    loss: float
-    learning_rate: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
-
-
 @dataclass
 class FitState:
     """Where training stands.
@@ -51,7 +41,7 @@ class FitState:
     """
 
     step: int = 0
-    curve: list[Point] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)
     best_value: float | None = None
@@ -86,7 +76,7 @@ class Checkpoints:
             save_file(state.best, target / "best.safetensors")
         progress = {
             "step": state.step,
-            "curve": state.curve,
+            "curve": [asdict(point) for point in state.curve],
             "window": state.window,
             "spent": state.spent,
             "best_value": state.best_value,
@@ -117,7 +107,7 @@ class Checkpoints:
             self.resumed_at = int(progress["step"])
             return FitState(
                 step=progress["step"],
-                curve=[Point(*point) for point in progress["curve"]],
+                curve=[CurvePoint(**point) for point in progress["curve"]],
                 window=progress["window"],
                 spent=progress["spent"],
                 best_value=progress["best_value"],

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from lfray.engine.batches import collate, epoch_batches, evaluation_batches, steps_per_epoch
-from lfray.engine.checkpoint import FitState, Point
+from lfray.engine.checkpoint import FitState
 from lfray.engine.schedule import learning_rate_at
+from lfray.record import CurvePoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ def fit(
     checkpoints: Checkpoints,
     meter: Meter,
     held: Held | None = None,
-) -> Iterator[Point]:
+) -> Iterator[CurvePoint]:
     """Train; yield the points of the loss curve.
 
     Resumes from the newest valid checkpoint and yields the points that lie before it first, so that a consumer sees the
@@ -105,7 +107,7 @@ def fit(
         if state.step % every == 0 or epoch_end:
             loss = _mean_finite(window, state.step)
             window.clear()
-            point = Point(state.step, state.step / per_epoch, loss, rate)
+            point = CurvePoint(state.step, state.step / per_epoch, loss, rate)
             if epoch_end and held is not None and plan.select != "last":
                 point = _select(stepper, state, point, held, plan, pad_id)
             state.curve.append(point)
@@ -128,7 +130,7 @@ def _mean_finite(window: list[Tensor], step: int) -> float:
     return float(values.mean())
 
 
-def _select(stepper: Stepper, state: FitState, point: Point, held: Held, plan: FitPlan, pad_id: int) -> Point:
+def _select(stepper: Stepper, state: FitState, point: CurvePoint, held: Held, plan: FitPlan, pad_id: int) -> CurvePoint:
     """Look at the validation rows and keep the weights if they are the best so far (first of equals)."""
     losses = []
     for index in evaluation_batches(held.loss_rows.lengths, held.batch_rows):
@@ -141,7 +143,7 @@ def _select(stepper: Stepper, state: FitState, point: Point, held: Held, plan: F
     value = -accuracy if plan.select == "validation_accuracy" else loss
     if state.best_value is None or value < state.best_value:
         state.best_value, state.best = value, stepper.weights()
-    return point._replace(validation_loss=loss, validation_accuracy=accuracy)
+    return replace(point, validation_loss=loss, validation_accuracy=accuracy)
 
 
 def score(stepper: Stepper, rows: TokenRows, *, batch_rows: int, pad_id: int) -> NDArray[np.float32]:

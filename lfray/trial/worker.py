@@ -19,7 +19,7 @@ import torch
 
 from lfray.data.downsample import downsample
 from lfray.data.prepared import verify_manifest
-from lfray.engine.checkpoint import Checkpoints, Point
+from lfray.engine.checkpoint import Checkpoints
 from lfray.engine.contract import FitPlan
 from lfray.engine.loop import Held, fit, score
 from lfray.engine.meter import Meter, hardware_key
@@ -100,8 +100,8 @@ def _straight_line(
             held = _held(rows, held_out["validation"], job.execution.evaluation_batch)
             points = fit(stepper, rows.training(kept), plan, pad_id=rows.pad_id, checkpoints=checkpoints, meter=meter, held=held)
             while (point := _timed_next(points, meter)) is not None:
-                curve.append(CurvePoint(*point))
-                yield curve[-1]
+                curve.append(point)
+                yield point
 
     stage.now = "predict"
     tables = []
@@ -186,7 +186,7 @@ def _held(rows: SplitTokens, validation: SplitRows, batch_rows: int) -> Held:
     )
 
 
-def _timed_next(points: Iterator[Point], meter: Meter) -> Point | None:
+def _timed_next(points: Iterator[CurvePoint], meter: Meter) -> CurvePoint | None:
     """The next point; only the time spent training counts, not what the driver does between two points."""
     with meter.stage("train"):
         return next(points, None)

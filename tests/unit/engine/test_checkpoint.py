@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lfray.engine.batches import collate
-from lfray.engine.checkpoint import Checkpoints, FitState, Point
+from lfray.engine.checkpoint import Checkpoints, FitState
 from lfray.engine.single import SingleStepper
+from lfray.record import CurvePoint
 from tests.unit.engine.toy import Toy, ToyObjective, make_plan, make_rows
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def saved(folder: Path, steps: int) -> SingleStepper:
     for step in range(1, steps + 1):
         stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02)
         checkpoints.save(
-            stepper, FitState(step=step, curve=[Point(step, 0.5, 0.25, 0.02)], window=[0.1 + 0.2], spent={"tokens": 7})
+            stepper, FitState(step=step, curve=[CurvePoint(step, 0.5, 0.25, 0.02)], window=[0.1 + 0.2], spent={"tokens": 7})
         )
     return stepper
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
     state = checkpoints.restore(other)
     assert state is not None
     assert (state.step, state.window, state.spent, state.best) == (2, [0.1 + 0.2], {"tokens": 7}, None)
-    assert state.curve == [Point(2, 0.5, 0.25, 0.02)]
+    assert state.curve == [CurvePoint(2, 0.5, 0.25, 0.02)]
     assert checkpoints.resumed_at == 2
     assert torch.equal(torch.rand(3), drawn)
     for one, two in ((stepper.weights(), other.weights()), (stepper.optimizer_tensors(), other.optimizer_tensors())):

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from lfray.engine.batches import collate, steps_per_epoch
-from lfray.engine.checkpoint import Checkpoints, Point
+from lfray.engine.checkpoint import Checkpoints
 from lfray.engine.loop import CURVE_POINTS, Held, LossNotFiniteError, fit, score
 from lfray.engine.meter import Meter
 from lfray.engine.schedule import learning_rate_at
 from lfray.engine.single import SingleStepper
+from lfray.record import CurvePoint
 from tests.unit.engine.toy import Died, Toy, ToyObjective, make_plan, make_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +31,7 @@ HELD = Held(VALIDATION, VALIDATION, lambda scores: scores.argmax(1) == VALIDATIO
 class Run:
     """What a training left behind."""
 
-    curve: list[Point]
+    curve: list[CurvePoint]
     weights: dict[str, torch.Tensor]
     meter: Meter
     checkpoints: Checkpoints
@@ -248,7 +249,9 @@ def test_selection_reports_loss_and_accuracy_of_the_validation_rows(tmp_path: Pa
 
 def test_looking_at_validation_rows_does_not_change_training(tmp_path: Path) -> None:
     plain, looked = train(tmp_path / "a"), train(tmp_path / "b", held=HELD, select="validation_loss")
-    assert [point[:4] for point in looked.curve] == [point[:4] for point in plain.curve]
+    assert [(p.step, p.epoch, p.loss, p.learning_rate) for p in looked.curve] == [
+        (p.step, p.epoch, p.loss, p.learning_rate) for p in plain.curve
+    ]
 
 
 def test_what_drives_the_loop_cannot_change_its_numbers(tmp_path: Path) -> None:
