@@ -95,13 +95,19 @@ def derive(storage: Storage, records: Sequence[TrialRecord]) -> tuple[Derived, .
         if record.config.train is None or record.config.method.kind == "full":
             continue
         reference = _reference(record, full)
+        if not isinstance(reference, str) and not all(_table(storage, r).exists() for r in (record, reference)):
+            reference = "not_measured"  # their predictions were removed by `lfray gc --predictions`
         if isinstance(reference, str):
             found += [Derived(record.trial_id, (), measure, "harmful_bias_gap") for measure in _undefined_gap(record, reference)]
             continue
-        tables = [read_predictions(storage.trial_folder(r.trial_id) / "predictions.parquet") for r in (record, reference)]
+        tables = [read_predictions(_table(storage, r)) for r in (record, reference)]
         for measure in harmful_bias_gap(tables[0], tables[1], _settings(record)):
             found.append(Derived(record.trial_id, (reference.trial_id,), measure, "harmful_bias_gap"))
     return tuple(found)
+
+
+def _table(storage: Storage, record: TrialRecord) -> Path:
+    return storage.trial_folder(record.trial_id) / "predictions.parquet"
 
 
 def _reference(record: TrialRecord, full: Sequence[TrialRecord]) -> TrialRecord | str:

@@ -71,9 +71,3 @@ REASONS: Final = {
     "unknown_formula": "the model's configuration does not say what the formula needs",
 }
 """Why a value is undefined: code -> plain words."""
-
-CURVE_TRAIN_LOSS: Final = "train.loss"
-CURVE_LEARNING_RATE: Final = "train.learning_rate"
-CURVE_VALIDATION_LOSS: Final = "train.validation_loss"
-CURVE_VALIDATION_ACCURACY: Final = "train.validation_accuracy"
-"""The live curve's keys in the tracker. No measures: no objective can name them, and none meets a flat key of the split."""

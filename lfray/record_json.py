@@ -74,7 +74,9 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
         StorageError: Another schema version, a missing field, or an id that its configuration does not hash to.
     """
     if not isinstance(raw, dict):
-        raise StorageError(f"{source}: not a record (got {type(raw).__name__}). Remove it and run again")
+        raise StorageError(
+            f"{source}: not a record (got {type(raw).__name__}). Set it aside (or update lfray, if a newer one wrote it) and run again"
+        )
     if raw.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(f"{source}: has schema {raw.get('schema_version')}, this lfray reads {SCHEMA_VERSION}")
     try:
@@ -91,10 +93,12 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
             failure=None if raw["failure"] is None else Failure(**raw["failure"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise StorageError(f"{source}: not a record of schema {SCHEMA_VERSION} ({error}). Remove it and run again") from error
+        raise StorageError(
+            f"{source}: not a record of schema {SCHEMA_VERSION} ({error}). Set it aside (or update lfray, if a newer one wrote it) and run again"
+        ) from error
     if record.trial_id != raw.get("trial_id"):
         raise StorageError(
-            f"{source}: holds trial {raw.get('trial_id')}, its configuration is {record.trial_id}. Remove it and run again"
+            f"{source}: holds trial {raw.get('trial_id')}, its configuration is {record.trial_id}. Set it aside (or update lfray, if a newer one wrote it) and run again"
         )
     return record
 

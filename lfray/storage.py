@@ -99,7 +99,9 @@ class Storage:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StorageError(f"{path}: not a record ({error}). Remove it and run the sweep again") from error
+            raise StorageError(
+                f"{path}: not a record ({error}). Set it aside (or update lfray, if a newer one wrote it) and run the sweep again"
+            ) from error
         return record_from_json(raw, source=str(path))
 
     def read_records(self, trial_ids: list[str]) -> Iterator[TrialRecord]:

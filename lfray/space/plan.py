@@ -160,7 +160,7 @@ def _method(method: str, lora_tree: dict[str, Any]) -> Method:
             return HeadMethod()
         case "full":
             return FullMethod()
-        case _:
+        case "lora":
             lora = LoraMethodSpec.model_validate(lora_tree)
             return LoraMethod(
                 rank=lora.rank,
@@ -170,6 +170,8 @@ def _method(method: str, lora_tree: dict[str, Any]) -> Method:
                 dropout=lora.dropout,
                 variant=lora.variant,
             )
+        case _:
+            raise AssertionError(f"methods are checked before they are planned: {method}")
 
 
 def _train(tree: dict[str, Any], method: str, precision: Literal["fp32", "bf16"]) -> TrainConfig:

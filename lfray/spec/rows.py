@@ -134,7 +134,7 @@ class DataSpec(Strict):
     quoting: Literal["auto", "none", "minimal"] = "auto"
     """Quotes in csv and tsv files. auto: minimal (RFC 4180) for csv, none for tsv."""
     options: dict[str, Scalar] = Field(default_factory=dict)
-    """Parameters of a `lab:` world (minority_share, label_noise, shift_rank, ...)."""
+    """Parameters of a `lab:` world (minority_share, shift_rank, majority_noise, minority_noise, ...)."""
     deduplicate: Literal["text", "columns", "none"] = "text"
     """Drop repeats before splitting. text: same text; columns: same text, label and groups."""
     conflicts: Literal["refuse", "drop"] = "refuse"

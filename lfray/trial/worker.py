@@ -223,9 +223,10 @@ def _save(storage: Storage, job: TrialJob, adapted: Adapted, tables: list[Predic
     part = folder / "predictions.parquet.part"
     write_predictions(Predictions.concatenate(tables), part)
     part.replace(folder / "predictions.parquet")
-    if not adapted.peft and not job.execution.keep_weights:
-        learnt = job.config.train is not None
-        return sum(p.numel() * p.element_size() for p in adapted.model.parameters()) if learnt else 0
+    # Counted, not weighed: whether a full model is kept must not change its record.
+    whole = sum(p.numel() * p.element_size() for p in adapted.model.parameters()) if job.config.train is not None else 0
+    if not adapted.peft and not (job.execution.keep_weights and whole):
+        return whole
     temporary = folder / "adapter.part"
     shutil.rmtree(temporary, ignore_errors=True)
     size = save_adapted(adapted, temporary, base_name=job.context.get("base_folder", job.where.model))
@@ -233,7 +234,7 @@ def _save(storage: Storage, job: TrialJob, adapted: Adapted, tables: list[Predic
         replace_folder(temporary, folder / "adapter")
     else:
         shutil.rmtree(temporary)
-    return size
+    return size if adapted.peft else whole
 
 
 def _execution(job: TrialJob, device: torch.device, checkpoints: Checkpoints, *, warm: bool) -> Execution:
