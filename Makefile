@@ -63,7 +63,7 @@ build: $(STAMP)
 	rm -rf build dist
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/makespan.py
+	$(BIN)/python -m benchmarks.makespan
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

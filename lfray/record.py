@@ -98,6 +98,8 @@ class Execution:
     threads: int
     world_size: int
     stepper: str
+    kernel: str
+    """Matrix products: `torch`, or `onednn` on AMD processors."""
     micro_batch: int
     precision: str
     evaluation_batch: int

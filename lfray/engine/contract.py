@@ -42,6 +42,8 @@ class Stepper(Protocol):
     """One way to compute an update. Every implementation passes `tests/contract/test_stepper.py`."""
 
     name: str
+    kernel: str
+    """Which matrix products it uses: `torch`, or `onednn` (see `kernels`)."""
 
     @property
     def device(self) -> torch.device:

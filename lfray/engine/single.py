@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lfray.engine.kernels import amd_with_avx512, speed_up_linear
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,6 +34,7 @@ class SingleStepper:
     def __init__(self, model: nn.Module, objective: Objective, plan: FitPlan | None, *, device: torch.device) -> None:
         """Take the model to the device. Without a plan it can score, not update."""
         self._model = model.to(device)
+        self.kernel = "onednn" if device.type == "cpu" and amd_with_avx512() and speed_up_linear(model) else "torch"
         self._objective = objective
         self._device = device
         self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}

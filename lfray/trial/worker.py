@@ -122,7 +122,7 @@ def _straight_line(
         state="COMPLETED",
         measures=(*measures, *costs),
         curve=tuple(curve),
-        execution=_execution(job, device, checkpoints, warm=warm),
+        execution=_execution(job, stepper, checkpoints, warm=warm),
         data=counts,
         context=job.context,
         started_at=started.isoformat(timespec="milliseconds"),
@@ -237,14 +237,15 @@ def _save(storage: Storage, job: TrialJob, adapted: Adapted, tables: list[Predic
     return size if adapted.peft else whole
 
 
-def _execution(job: TrialJob, device: torch.device, checkpoints: Checkpoints, *, warm: bool) -> Execution:
+def _execution(job: TrialJob, stepper: SingleStepper, checkpoints: Checkpoints, *, warm: bool) -> Execution:
     train = job.config.train
     return Execution(
-        hardware_key=hardware_key(device, job.execution.cpus),
-        device=str(device),
+        hardware_key=hardware_key(stepper.device, job.execution.cpus),
+        device=str(stepper.device),
         threads=torch.get_num_threads(),
         world_size=1,
-        stepper=SingleStepper.name,
+        stepper=stepper.name,
+        kernel=stepper.kernel,
         micro_batch=job.execution.micro_batch,
         precision="fp32" if train is None else train.precision,
         evaluation_batch=job.execution.evaluation_batch,
