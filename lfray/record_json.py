@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+ASIDE = "Set it aside (or update lfray, if a newer one wrote it) and run again"
+
+
 def _plain(value: Any) -> Any:
     """JSON form: NaN and infinities become null."""
     match value:
@@ -74,9 +77,7 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
         StorageError: Another schema version, a missing field, or an id that its configuration does not hash to.
     """
     if not isinstance(raw, dict):
-        raise StorageError(
-            f"{source}: not a record (got {type(raw).__name__}). Set it aside (or update lfray, if a newer one wrote it) and run again"
-        )
+        raise StorageError(f"{source}: not a record (got {type(raw).__name__}). {ASIDE}")
     if raw.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(f"{source}: has schema {raw.get('schema_version')}, this lfray reads {SCHEMA_VERSION}")
     try:
@@ -93,13 +94,9 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
             failure=None if raw["failure"] is None else Failure(**raw["failure"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise StorageError(
-            f"{source}: not a record of schema {SCHEMA_VERSION} ({error}). Set it aside (or update lfray, if a newer one wrote it) and run again"
-        ) from error
+        raise StorageError(f"{source}: not a record of schema {SCHEMA_VERSION} ({error}). {ASIDE}") from error
     if record.trial_id != raw.get("trial_id"):
-        raise StorageError(
-            f"{source}: holds trial {raw.get('trial_id')}, its configuration is {record.trial_id}. Set it aside (or update lfray, if a newer one wrote it) and run again"
-        )
+        raise StorageError(f"{source}: holds trial {raw.get('trial_id')}, its configuration is {record.trial_id}. {ASIDE}")
     return record
 
 

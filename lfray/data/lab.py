@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 LAB_WORLDS: Final = ("reviews",)
 
-AGREEMENT: Final = 0.9
+AGREEMENT: Final = 0.95
 """Probability that a word expresses the review's sentiment."""
-WORDS: Final = (3, 5)
+WORDS: Final = (3, 3)
 """Opinion words in a review, equally likely; odd, so the evidence is never even."""
 UNLABELLED_MINORITY_SHARE: Final = 0.35
 VERDICT_RATE: Final = 0.9

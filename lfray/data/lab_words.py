@@ -28,10 +28,7 @@ class Family:
     blame: tuple[str, str]
 
 
-SHARED_FAMILIES: Final = (
-    Family(("worthwhile", "valuable"), ("worthless", "pointless")),
-    Family(("careful", "thorough"), ("careless", "sloppy")),
-)
+SHARED_FAMILIES: Final = (Family(("worthwhile", "valuable"), ("worthless", "pointless")),)
 """Both communities mean the same by these."""
 
 IDIOM_FAMILIES: Final = (

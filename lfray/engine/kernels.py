@@ -56,7 +56,7 @@ def _forward(self: nn.Linear, input: Tensor) -> Tensor:
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """input [..., in] times weight [out, in] transposed, plus bias [out]."""
+    """Input [..., in] times weight [out, in] transposed, plus bias [out]."""
     # Private in torch 2.13 (its compiler emits this call), hence the pin and the tests against functional.linear.
     result: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
     return result

@@ -117,7 +117,7 @@ def make_record(
         measures=make_measures() if measures is None else measures,
         curve=make_curve() if curve is None else curve,
         execution=Execution(
-            "cpu-2", "cpu", 1, 1, "single", 16, "fp32", 64, False, None, "host", {"torch": "2.13.0"}
+            "cpu-2", "cpu", 1, 1, "single", "torch", 16, "fp32", 64, False, None, "host", {"torch": "2.13.0"}
         ) if failure is None else None,
         data={"rows": {"train": 200}},
         context=CONTEXT,
