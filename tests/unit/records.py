@@ -95,7 +95,8 @@ def make_execution(hardware_key: str = "cpu-test") -> Execution:
     """How a trial ran, on a machine of this kind."""
     return Execution(
         hardware_key=hardware_key, device="cpu", threads=2, world_size=1, stepper="single", kernel="torch", micro_batch=16,
-        precision="fp32",        evaluation_batch=64, warm=False, resumed_at_step=None, hostname="host", versions={"torch": "2.13.0", "lfray": "0.1.0"},
+        precision="fp32", evaluation_batch=64, warm=False, resumed_at_step=None, hostname="host",
+        versions={"torch": "2.13.0", "lfray": "0.1.0"},
     )  # fmt: skip
 
 
