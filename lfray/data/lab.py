@@ -1,6 +1,6 @@
 """`lab:` worlds: planted data that needs no network and whose best possible accuracy is known.
 
-A review is written so: a community and a hidden sentiment are drawn, then a topic, then three or five families of words;
+A review is written so: a community and a hidden sentiment are drawn, then a topic, then three families of words;
 each family's word expresses the sentiment with probability AGREEMENT, else the opposite; the label is the sentiment, turned
 over with the community's label noise. Given the sentiment, words are independent, so the posterior of the label is a product
 that is computed exactly for every row, and with it the Bayes-optimal accuracy of each group.
@@ -13,7 +13,7 @@ Unlabelled text, for a base model, is majority-heavy, and most of it ends in a v
 worth learning for a language model. In it the minority uses idiom words without regard to what it thinks, and now and then
 the majority's verdict words ironically. So what a base can know of the minority is bounded by design (the shared words),
 not by how far along a steep learning curve its training happened to stop. Measured for six seeds of `gpt2-tiny`: the
-minority's own verdict is read at .79-.81 from half of the training on; a base that could learn the idiom stood anywhere from
+minority's own verdict is read at .78-.84 from half of the training on; a base that could learn the idiom stood anywhere from
 .50 to .87 after the same time.
 
 Only `random.Random.random()` is drawn from: Python promises its sequence for all versions, numpy does not for its draws.
@@ -37,8 +37,8 @@ LAB_WORLDS: Final = ("reviews",)
 
 AGREEMENT: Final = 0.95
 """Probability that a word expresses the review's sentiment."""
-WORDS: Final = (3, 3)
-"""Opinion words in a review, equally likely; odd, so the evidence is never even."""
+WORDS: Final = 3
+"""Opinion words in a review, each of another family; odd, so the evidence is never even."""
 UNLABELLED_MINORITY_SHARE: Final = 0.35
 VERDICT_RATE: Final = 0.9
 """Share of unlabelled reviews that end in a verdict word. Without them a small model learns word counts only."""
@@ -54,11 +54,11 @@ options, and the base stays the same for all of them. A rule on the text alone l
 class ReviewOptions:
     """Parameters of the world `reviews`."""
 
-    rows: int = 4000
+    rows: int = 3000
     """Training rows."""
-    test_rows: int = 1500
-    """Test rows, half of each community, so that the minority's accuracy has the majority's precision."""
-    minority_share: float = 0.25
+    test_rows: int = 3000
+    """Test rows, half of each community: both accuracies then have a standard error of .006 at .95, .01 at .8."""
+    minority_share: float = 0.3
     """Share of the training rows."""
     majority_noise: float = 0.05
     minority_noise: float = 0.05
@@ -69,15 +69,15 @@ class ReviewOptions:
 
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
-    "rows": (40, 100_000),
-    "test_rows": (40, 100_000),
+    "rows": (40, 50_000),
+    "test_rows": (40, 50_000),
     "minority_share": (0.01, 0.5),
     "majority_noise": (0.0, 0.49),
     "minority_noise": (0.0, 0.49),
     "shift_rank": (0, MAX_SHIFT_RANK),
     "seed": (0, 2**63 - 1),
 }
-"""Both ends included."""
+"""Both ends included. There are 138,000 different labelled texts a community, so 75,000 are drawn without much ado."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _review(rng: random.Random, community: int, shift_rank: int | None) -> _Revi
     sentiment, topic = _below(rng, 2), _below(rng, len(TOPICS))
     meaning = polarity(community, shift_rank or 0)[topic]
     evidence, words = 0, []
-    for family in _sample(rng, len(FAMILIES), WORDS[_below(rng, len(WORDS))]):
+    for family in _sample(rng, len(FAMILIES), WORDS):
         praises = sentiment if rng.random() < AGREEMENT else 1 - sentiment
         if shift_rank is None and community == 1 and family >= len(SHARED_FAMILIES):
             praises = _below(rng, 2)

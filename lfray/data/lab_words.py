@@ -28,7 +28,10 @@ class Family:
     blame: tuple[str, str]
 
 
-SHARED_FAMILIES: Final = (Family(("worthwhile", "valuable"), ("worthless", "pointless")),)
+SHARED_FAMILIES: Final = (
+    Family(("worthwhile", "valuable"), ("worthless", "pointless")),
+    Family(("careful", "thorough"), ("careless", "sloppy")),
+)
 """Both communities mean the same by these."""
 
 IDIOM_FAMILIES: Final = (
