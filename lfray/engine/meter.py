@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GIB = 2.0**30
+_M_MMAP_THRESHOLD = -3
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
@@ -32,8 +33,10 @@ _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 class Meter:
     """Counters of one trial in one worker."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, retained_gib: float = 0.0) -> None:
+        """Start at nothing; `retained_gib` is what this process still holds of earlier trials, and is not this trial's (CPU only)."""
         self._device = device
+        self._retained_gib = retained_gib
         self.seconds: dict[str, float] = {}
         """Stage (`train`, `evaluation`, ...) -> wall seconds."""
         self.tokens = 0
@@ -97,7 +100,10 @@ class Meter:
 
     def _peak(self) -> float | None:
         peak = read_peak_memory_gib(self._device)
-        return None if peak is None else max(peak, self._carried.get("peak_memory_gib", 0.0))
+        if peak is None:
+            return None
+        retained = self._retained_gib if self._device.type == "cpu" else 0.0
+        return max(peak - retained, self._carried.get("peak_memory_gib", 0.0))
 
     def _energy(self) -> float | None:
         start, now = self._energy_start, _energy_joules(self._device)
@@ -126,6 +132,26 @@ def reset_peak_memory(device: torch.device) -> None:
             _CLEAR.write_text("5")
         except PermissionError:
             return
+
+
+def steady_heap() -> None:
+    """Give blocks of 4 MiB and more back to the system when they are freed.
+
+    glibc raises that bound by itself as blocks are freed, so a worker's second trial would find its weights in a heap full of holes: its
+    peak read 10 to 13 % above the first's on a 22.7 M parameter encoder, 1.5 % with the bound fixed and what is retained taken off.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
+
+
+def resident_gib() -> float | None:
+    """Resident memory of this process now, after garbage and free heap were given back; GiB. None where the system does not tell."""
+    reset_peak_memory(torch.device("cpu"))
+    if not _STATUS.exists():
+        return None
+    found = re.search(r"VmRSS:\s+(\d+) kB", _STATUS.read_text())
+    return int(found.group(1)) * 1024 / GIB if found else None
 
 
 def read_peak_memory_gib(device: torch.device) -> float | None:

@@ -83,6 +83,11 @@ def adapt(loaded: LoadedModel, method: Method) -> Adapted:
     )
 
 
+def preload() -> None:
+    """Import peft now: a worker's first trial should not read less memory than its second because it never needed it."""
+    import peft  # noqa: F401
+
+
 def linear_modules(loaded: LoadedModel) -> dict[str, nn.Module]:
     """Linear layers (GPT-2's Conv1D included) outside the head, by full name."""
     from transformers.pytorch_utils import Conv1D

@@ -18,7 +18,9 @@ import torch
 
 from lfray.data.prepared import open_data
 from lfray.data.text import encode_rows
+from lfray.engine.meter import resident_gib, steady_heap
 from lfray.errors import CapacityError, DataError
+from lfray.model.adapt import preload
 from lfray.model.base import LoadedModel, load_model
 from lfray.model.encode import TextEncoder, encoding_key
 from lfray.model.folder import load_tokenizer
@@ -39,8 +41,14 @@ class Bench:
         self._tokens: dict[tuple[str, str], EncodedRows] = {}
         self._models: dict[tuple[object, ...], LoadedModel] = {}
         self._tokenizers: dict[str, Any] = {}
+        self._cold_gib: float | None = None
+        self.retained_gib = 0.0
+        """Memory that this process holds of earlier trials, beyond what its first trial started with."""
         self.trials = 0
         """Trials this worker has begun."""
+        steady_heap()
+        preload()
+        import pyarrow.parquet  # noqa: F401 - as `preload`: the first trial ends with it, the others have it
 
     def start(self, job: TrialJob) -> torch.device:
         """Set threads, determinism and device for a trial.
@@ -100,6 +108,7 @@ class Bench:
         key = (job.where.model, task.head, task.class_names)
         if key not in self._models:
             self._models.clear()  # one base at a time: a worker that changes sweeps must not hold two 7B models
+            self._cold_gib = None
             self._models[key] = load_model(
                 Path(job.where.model),
                 head=task.head,
@@ -108,7 +117,16 @@ class Bench:
                 trust_remote_code=job.execution.trust_remote_code,
             )
         pristine = self._models[key]
+        self._weigh()
         return LoadedModel(copy.deepcopy(pristine.model), pristine.head_keys, pristine.fresh_keys)
+
+    def _weigh(self) -> None:
+        """Note what the process holds with the pristine base and nothing of a trial: at first, and what has been added since."""
+        now = resident_gib()
+        if now is None:
+            return
+        self._cold_gib = now if self._cold_gib is None else self._cold_gib
+        self.retained_gib = max(0.0, now - self._cold_gib)
 
 
 def versions() -> dict[str, str]:

@@ -73,8 +73,6 @@ def _straight_line(
 ) -> Iterator[CurvePoint | TrialRecord]:
     config, warm = job.config, bench.trials > 0
     device = bench.start(job)
-    meter = Meter(device)
-
     stage.now = "data"
     data = bench.data(job)
     kept, counts = _training_rows(data, job)
@@ -82,6 +80,7 @@ def _straight_line(
 
     stage.now = "model"
     loaded = bench.model(job)
+    meter = Meter(device, retained_gib=bench.retained_gib)
     tokenizer = bench.tokenizer(job)
     seed = 0 if config.seed is None else config.seed
     draw_head(loaded, seed)
