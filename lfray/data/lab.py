@@ -12,7 +12,7 @@ intrinsic rank.
 Unlabelled text, for a base model, is majority-heavy, and most of it ends in a verdict word, which is what makes sentiment
 worth learning for a language model. In it the minority uses idiom words without regard to what it thinks, and now and then
 the majority's verdict words ironically. So what a base can know of the minority is bounded by design (the shared words),
-not by how far along a steep learning curve its training happened to stop. Measured for six seeds of `gpt2-tiny`: the
+not by how far along a steep learning curve its training happened to stop. Measured for five seeds of `gpt2-tiny`: the
 minority's own verdict is read at .78-.84 from half of the training on; a base that could learn the idiom stood anywhere from
 .50 to .87 after the same time.
 
