@@ -62,28 +62,32 @@ def check(path: Path | str) -> tuple[LoadedSweep, list[str]]:
     return checked(path)
 
 
-def plan(path: Path | str, *, storage: str | None = None) -> Plan:
+def plan(path: Path | str, *, storage: str | None = None, address: str | None = None) -> Plan:
     """Check a sweep, prepare its data and base model, and resolve every trial. Nothing is trained.
 
     Args:
         path: The sweep file.
         storage: Folder of records; goes before LFRAY_STORAGE and the sweep file.
+        address: A running Ray cluster, whose machines are planned for; default RAY_ADDRESS, else this machine.
 
     Raises:
         LfrayError: Sweep, data, model or machines are refused.
     """
     from lfray.app import plan as planned
 
-    return planned(path, storage=storage)
+    return planned(path, storage=storage, address=address)
 
 
-def run(sweep: Plan | Path | str, *, storage: str | None = None, tracking: str | None = None) -> Outcome:
+def run(
+    sweep: Plan | Path | str, *, storage: str | None = None, tracking: str | None = None, address: str | None = None
+) -> Outcome:
     """Run the trials of a sweep that have no record yet, log them, draw the front and the report.
 
     Args:
         sweep: A plan, or a sweep file.
         storage: As for `plan`.
         tracking: MLflow tracking URI; goes before MLFLOW_TRACKING_URI and the sweep file. `none`: no tracking.
+        address: As for `plan`.
 
     Returns:
         What ran, was skipped, failed, or is missing. A failed trial does not raise: it is a record.
@@ -91,8 +95,8 @@ def run(sweep: Plan | Path | str, *, storage: str | None = None, tracking: str |
     from lfray.app import Plan, run_sweep
     from lfray.app import plan as planned
 
-    made = sweep if isinstance(sweep, Plan) else planned(sweep, storage=storage)
-    return run_sweep(made, tracking=tracking)[0]
+    made = sweep if isinstance(sweep, Plan) else planned(sweep, storage=storage, address=address)
+    return run_sweep(made, tracking=tracking, address=address)[0]
 
 
 def front(

@@ -38,16 +38,27 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--storage", metavar="DIR", help="folder of records (before LFRAY_STORAGE and the sweep file)")
         return sub
 
+    def tiny(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--tiny", action="store_true", help="the sweep made small: random base, planted rows, no GPU, no network"
+        )
+
     sub = command("init", "write a sweep file to start from", storage=False)
     sub.add_argument("preset", nargs="?", default="quickstart", help="name of a preset; --list names them")
     sub.add_argument("--list", action="store_true", dest="list_presets", help="name the presets")
     sub.add_argument("--to", metavar="FILE", help="where to write; default: <preset>.yaml here")
     sub = command("check", "read a sweep file strictly; starts nothing", storage=False)
     sub.add_argument("sweep", help="sweep file")
+    tiny(sub)
     sub = command("plan", "prepare data and model, resolve every trial; trains nothing")
     sub.add_argument("sweep", help="sweep file")
+    tiny(sub)
+    sub.add_argument(
+        "--address", metavar="RAY", help="a running Ray cluster to plan for; default: RAY_ADDRESS, else this machine"
+    )
     sub = command("run", "run what has no record yet, then front and report")
     sub.add_argument("sweep", help="sweep file")
+    tiny(sub)
     sub.add_argument(
         "--tracking", metavar="URI", help="MLflow tracking URI (before MLFLOW_TRACKING_URI and the sweep file); none: off"
     )

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lfray.errors import LfrayError, SpecError, StorageError
 from lfray.spec.checks import check_sweep
 from lfray.spec.diff import non_axis_differences
 from lfray.spec.load import LoadedSweep, load_sweep
+from lfray.spec.method_checks import methods_in_use, trained_in_use
 from lfray.spec.safe import storable
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
     from lfray.space.facts import DataFacts, ModelFacts
     from lfray.space.trial import TrialConfig, TrialJob
+    from lfray.spec.resources import MethodKind
+    from lfray.spec.sweep import SweepSpec
     from lfray.storage import Storage
+    from lfray.sweep.capacity import Machines
+    from lfray.sweep.outlook import Outlook
     from lfray.sweep.run import Listener, Outcome
 
 DEFAULT_STORAGE = "lfray-runs"
@@ -41,13 +46,17 @@ class Plan:
     trials: tuple[TrialConfig, ...]
     recorded: frozenset[str]
     """Trials that have a record already."""
-    concurrency: int
-    memory_gib: float
-    """Estimated memory of the most demanding trial."""
+    outlook: Outlook
+    """What it takes of the machines, and how long it may take."""
     truncated: int
     """Rows longer than max_tokens."""
     warnings: tuple[str, ...]
     created_at: str
+
+    @property
+    def concurrency(self) -> int:
+        """Most trials at once."""
+        return self.outlook.concurrency
 
 
 def check(path: Path | str) -> tuple[LoadedSweep, list[str]]:
@@ -72,14 +81,19 @@ def storage_of(loaded: LoadedSweep | None, option: str | None = None) -> Storage
     return Storage.at(DEFAULT_STORAGE, relative_to=Path.cwd())
 
 
-def plan(path: Path | str, *, storage: str | None = None) -> Plan:
+def plan(path: Path | str, *, storage: str | None = None, address: str | None = None) -> Plan:
     """Check a sweep, prepare its data and base model, and resolve every trial.
+
+    Args:
+        path: The sweep file.
+        storage: Folder of records, before the environment's and the file's.
+        address: A running Ray cluster, whose machines are planned for; default RAY_ADDRESS, else this machine.
 
     Raises:
         LfrayError: The sweep, its data, model or machines are refused; nothing was started.
     """
     from lfray.space.plan import plan_trials
-    from lfray.sweep.capacity import concurrency, local_machines, trial_memory_gib
+    from lfray.sweep.outlook import look_ahead, refuse_at_once
     from lfray.trial.prepare import prepare, tokenize
 
     loaded, warnings = check(path)
@@ -87,16 +101,16 @@ def plan(path: Path | str, *, storage: str | None = None) -> Plan:
     place = storage_of(loaded, storage)
     _refuse_other_question(loaded, place)
     place.ensure()
-    machines = local_machines()
-    concurrency(spec.resources, machines, memory_gib=0.1)  # the cheap refusal first: preparation can take minutes
+    machines = _machines(address or os.environ.get("RAY_ADDRESS"))
+    refuse_at_once(_kinds(spec), spec.resources, machines)  # the cheap refusal first: preparation can take minutes
     prepared = prepare(spec, folder=loaded.folder, storage=place)
-    trials = plan_trials(spec, prepared.data.facts, prepared.model, precision=_auto_precision(spec.resources.gpus_per_trial))
-    memory = trial_memory_gib(prepared.model, trials)
-    at_once = concurrency(spec.resources, machines, memory_gib=memory)
+    trials = plan_trials(spec, prepared.data.facts, prepared.model, precision=_auto_precision(spec))
+    found = {trial.trial_id: place.read_record(trial.trial_id) for trial in trials}
+    records = {trial_id: record for trial_id, record in found.items() if record is not None}
+    ahead = look_ahead(trials, records, spec.resources, machines, model=prepared.model, data=prepared.data.facts)
     truncated = tokenize(
         prepared, trials[0].task, max_tokens=spec.data.max_tokens, trust_remote_code=spec.model.trust_remote_code
     )
-    recorded = frozenset(trial.trial_id for trial in trials if place.read_record(trial.trial_id) is not None)
     known = place.read_json(spec.name, "plan.json") or {}
     made = Plan(
         loaded=loaded,
@@ -104,9 +118,8 @@ def plan(path: Path | str, *, storage: str | None = None) -> Plan:
         data=prepared.data.facts,
         model=prepared.model,
         trials=trials,
-        recorded=recorded,
-        concurrency=at_once,
-        memory_gib=memory,
+        recorded=frozenset(records),
+        outlook=ahead,
         truncated=truncated,
         warnings=tuple(warnings),
         created_at=known.get("created_at") or datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -129,8 +142,29 @@ def _refuse_other_question(loaded: LoadedSweep, storage: Storage) -> None:
         )
 
 
-def _auto_precision(gpus: float) -> Literal["fp32", "bf16"]:
-    if gpus <= 0:
+def _kinds(spec: SweepSpec) -> list[MethodKind]:
+    """Methods that the sweep tries."""
+    return [cast("MethodKind", kind) for kind in {*methods_in_use(spec), *trained_in_use(spec)}]
+
+
+def _machines(address: str | None) -> Machines:
+    """The cluster's nodes, or this machine."""
+    from lfray.sweep.outlook import local_machines
+
+    if address is None:
+        return local_machines()
+    from lfray.sweep.tuner import cluster_machines, start_ray, stop_ray
+
+    start_ray(address)
+    try:
+        return cluster_machines()
+    finally:
+        stop_ray()
+
+
+def _auto_precision(spec: SweepSpec) -> Literal["fp32", "bf16"]:
+    """One precision for the whole sweep, so that methods are compared and not precisions: bf16 where every method has a GPU."""
+    if any(spec.resources.of(kind).gpus <= 0 for kind in _kinds(spec) if kind != "base"):
         return "fp32"
     import torch
 
@@ -163,7 +197,8 @@ def _keep(made: Plan) -> None:
 
 def jobs_of(made: Plan) -> list[TrialJob]:
     """The plan's trials as jobs for this storage and these machines."""
-    from lfray.space.trial import ExecutionRequest, Locations, TrialJob
+    from lfray.space.execution import execution_request
+    from lfray.space.trial import Locations, TrialJob
 
     spec, written = made.loaded.spec, storable(made.loaded)
     where = Locations(
@@ -181,15 +216,7 @@ def jobs_of(made: Plan) -> list[TrialJob]:
         TrialJob(
             config=trial,
             where=where,
-            execution=ExecutionRequest(
-                micro_batch=trial.train.effective_batch // spec.train.gradient_accumulation if trial.train else 1,
-                evaluation_batch=spec.evaluation.batch_size,
-                cpus=spec.resources.cpus_per_trial,
-                gpus=float(spec.resources.gpus_per_trial),
-                checkpoint_seconds=float(spec.resources.checkpoint_seconds),
-                keep_weights=spec.keep_full_models if trial.method.kind in ("full", "base") else spec.keep_adapters != "none",
-                trust_remote_code=spec.model.trust_remote_code,
-            ),
+            execution=execution_request(spec, trial),
             split_manifests=made.data.split_manifests,
             preparation=made.data.counts,
             context=context,
@@ -233,23 +260,24 @@ def run_sweep(
     """
     from lfray.analysis import analyse
     from lfray.sweep.run import run_jobs
-    from lfray.sweep.tuner import stop_ray
+    from lfray.sweep.tuner import Limits, start_ray, stop_ray
     from lfray.tracked import SweepTracking
 
     spec, jobs = made.loaded.spec, jobs_of(made)
     with sole_driver(made.storage, spec.name):
         tracked = SweepTracking(made, jobs, tracking)
-        todo, at_once = len(jobs) > len(made.recorded), made.concurrency
+        todo = len(jobs) > len(made.recorded)
         if todo:
-            at_once = _connect(made, address or os.environ.get("RAY_ADDRESS"))
+            start_ray(address or os.environ.get("RAY_ADDRESS"))
+        limits = Limits(
+            needs=made.outlook.needs,
+            machines=made.outlook.machines,
+            max_concurrent=spec.resources.max_concurrent,
+            max_failures=spec.resources.max_failures,
+            placement_seconds=float(spec.resources.placement_seconds),
+        )
         try:
-            outcome = run_jobs(
-                jobs,
-                made.storage,
-                [*listeners, tracked],
-                max_concurrent=at_once,
-                max_failures=spec.resources.max_failures,
-            )
+            outcome = run_jobs(jobs, made.storage, [*listeners, tracked], limits=limits)
         finally:
             if todo:
                 stop_ray()
@@ -259,21 +287,6 @@ def run_sweep(
             return outcome, {"report": None, "front": None, **where}
         keep_adapters(made, analysis.front_ids)
     return outcome, {"report": str(analysis.page), "front": analysis.front, **where}
-
-
-def _connect(made: Plan, address: str | None) -> int:
-    """Start Ray here, or join a cluster; returns how many trials it holds at once.
-
-    Raises:
-        CapacityError: The cluster, other than this machine, can never hold a trial.
-    """
-    from lfray.sweep.capacity import concurrency
-    from lfray.sweep.tuner import cluster_machines, start_ray
-
-    start_ray(address)
-    if address is None:
-        return made.concurrency
-    return concurrency(made.loaded.spec.resources, cluster_machines(), memory_gib=made.memory_gib)
 
 
 def keep_adapters(made: Plan, front_ids: frozenset[str]) -> None:

@@ -59,8 +59,9 @@ def init_command(options: argparse.Namespace) -> int:
 def check_command(options: argparse.Namespace) -> int:
     """Read a sweep file strictly."""
     from lfray.app import check
+    from lfray.tiny import check_tiny
 
-    loaded, warnings = check(options.sweep)
+    loaded, warnings = (check_tiny if options.tiny else check)(options.sweep)
     if options.json:
         emit({"name": loaded.spec.name, "warnings": warnings})
         return 0
@@ -75,7 +76,7 @@ def plan_command(options: argparse.Namespace) -> int:
     from lfray.app import plan
     from lfray.shown import plan_json, print_plan
 
-    made = plan(options.sweep, storage=options.storage)
+    made = plan(_sweep_of(options), storage=options.storage, address=options.address)
     emit(plan_json(made)) if options.json else print_plan(made)
     return 0
 
@@ -84,14 +85,26 @@ def run_command(options: argparse.Namespace) -> int:
     """Run what has no record."""
     from lfray.app import plan
 
-    return _run(plan(options.sweep, storage=options.storage), options)
+    return _run(plan(_sweep_of(options), storage=options.storage, address=options.address), options)
+
+
+def _sweep_of(options: argparse.Namespace) -> Path | str:
+    """The sweep file that was given, or with --tiny the small one made from it; what became smaller is said on stderr."""
+    if not options.tiny:
+        return str(options.sweep)
+    from lfray.tiny import make_tiny
+
+    small = make_tiny(options.sweep, storage=options.storage)
+    for note in (f"the sweep is {small.path}", *small.notes):
+        print(f"--tiny: {note}", file=sys.stderr)
+    return small.path
 
 
 def rerun_command(options: argparse.Namespace) -> int:
     """Set records aside, then run."""
     from lfray.app import plan
 
-    made = plan(options.sweep, storage=options.storage)
+    made = plan(options.sweep, storage=options.storage, address=options.address)
     again = []
     for trial in made.trials:
         record = made.storage.read_record(trial.trial_id)
@@ -104,7 +117,7 @@ def rerun_command(options: argparse.Namespace) -> int:
     if not again:
         raise LfrayError("rerun: nothing to run again. Give --failed (and have failed trials) or --trial ID")
     print(f"again: {', '.join(again)}", file=sys.stderr)
-    return _run(plan(options.sweep, storage=options.storage), options)
+    return _run(plan(options.sweep, storage=options.storage, address=options.address), options)
 
 
 def _run(made: Plan, options: argparse.Namespace) -> int:

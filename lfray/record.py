@@ -108,6 +108,23 @@ class Execution:
     resumed_at_step: int | None
     hostname: str
     versions: Mapping[str, str]
+    zero_stage: int = 0
+    """Read back from the engine that ran, as are `stepper`, `world_size`, `precision` and `attention`."""
+    offload: tuple[str, ...] = ()
+    """What lay in main memory: `optimizer`, `parameters`."""
+    attention: str = "unknown"
+    """Implementation of attention that ran. `unknown` in records of lfray 0.1.0."""
+    gradient_checkpointing: bool = False
+    hosts: tuple[str, ...] = ()
+    """Node of each rank; empty for a trial of one worker."""
+    out_of_memory_at: tuple[int, ...] = ()
+    """Micro-batches that did not fit and were halved."""
+    checkpoints_passed_over: tuple[str, ...] = ()
+    """Torn or foreign checkpoints that were not resumed from, and why."""
+    restarts: int = 0
+    """How often a dead worker made the trial start again from its checkpoint."""
+    deepspeed: Mapping[str, Any] = field(default_factory=dict)
+    """Options of DeepSpeed that the sweep added."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
             state=raw["state"],
             measures=tuple(measure_from_json(item) for item in raw["measures"]),
             curve=tuple(CurvePoint(**_loss_back(point)) for point in raw["curve"]),
-            execution=None if raw["execution"] is None else Execution(**raw["execution"]),
+            execution=None if raw["execution"] is None else _execution_back(raw["execution"]),
             data=raw["data"],
             context=raw["context"],
             started_at=raw["started_at"],
@@ -102,3 +102,9 @@ def record_from_json(raw: Mapping[str, Any], *, source: str = "record") -> Trial
 
 def _loss_back(point: Mapping[str, Any]) -> dict[str, Any]:
     return {**point, "loss": math.nan if point["loss"] is None else point["loss"]}
+
+
+def _execution_back(raw: Mapping[str, Any]) -> Execution:
+    """JSON has lists only. Fields that a record of an older lfray has not take their defaults."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return Execution(**fields)

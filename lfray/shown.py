@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lfray.pareto.front import Front
     from lfray.record import TrialRecord
     from lfray.storage import Storage
+    from lfray.sweep.outlook import Outlook
     from lfray.sweep.run import Outcome
 
 
@@ -40,10 +41,48 @@ def plan_json(made: Plan) -> dict[str, Any]:
         "model": made.model.model_dump(mode="json"),
         "truncated_rows": made.truncated,
         "max_concurrent": made.concurrency,
-        "memory_gib_per_trial": round(made.memory_gib, 2),
+        "memory_gib_per_worker": round(made.outlook.memory_gib, 2),
+        "schedule": _schedule_json(made.outlook),
         "disk_bytes": {**vars(disk), "total": disk.total},
         "warnings": list(made.warnings),
     }
+
+
+def _schedule_json(outlook: Outlook) -> dict[str, Any]:
+    schedule = outlook.schedule
+    return {
+        "at_once_by_shape": dict(schedule.at_once_by_shape),
+        "makespan_seconds": round(schedule.makespan, 1),
+        "lower_bound_seconds": round(outlook.lower_bound, 1),
+        "durations": dict(outlook.sources),
+        "trials": [
+            {
+                "trial_id": item.trial_id,
+                "shape": outlook.needs[item.trial_id].shape,
+                "start": round(item.start, 1),
+                "end": round(item.end, 1),
+            }
+            for item in schedule.intervals
+        ],
+    }
+
+
+def _schedule_lines(outlook: Outlook) -> list[str]:
+    """What runs at once, and how long it may take; assumed durations order trials and are no promise."""
+    schedule = outlook.schedule
+    shapes = ", ".join(f"{count} of {shape}" for shape, count in schedule.at_once_by_shape.items())
+    sources = ", ".join(f"{count} by {source}" for source, count in outlook.sources.items())
+    over = schedule.makespan / outlook.lower_bound if outlook.lower_bound > 0 else 1.0
+    lines = [
+        f"at once  {schedule.at_once} trials (at most {shapes}), about {outlook.memory_gib:.1f} GiB a worker",
+        f"time     about {duration(schedule.makespan)}, {over:.2f} times the lower bound on {outlook.machines.where} "
+        f"(durations: {sources})",
+    ]
+    if "assumed" in outlook.sources:
+        lines.append(
+            "         assumed durations tell which trial is longer, not how long it takes; records of this storage replace them"
+        )
+    return lines
 
 
 def print_plan(made: Plan) -> None:
@@ -74,7 +113,8 @@ def print_plan(made: Plan) -> None:
             + " (accuracy no classifier can beat)"
         )
     console.print(f"base     {made.loaded.spec.model.base}: {made.model.parameters:,} parameters")
-    console.print(f"at once  {made.concurrency} trials, about {made.memory_gib:.1f} GiB each")
+    for line in _schedule_lines(made.outlook):
+        console.print(line)
     console.print(
         f"disk     about {readable(disk.total)}: adapters {readable(disk.adapters)}, predictions {readable(disk.predictions)}, "
         f"records {readable(disk.records)}, checkpoints while running {readable(disk.checkpoints)}"

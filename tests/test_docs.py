@@ -25,6 +25,7 @@ from lfray.space.trial import DataConfig, LoraMethod, TaskConfig, TrainConfig, T
 from lfray.spec.axis import axis_names
 from lfray.spec.fields import fields_of, models_in, options_of
 from lfray.spec.load import load_sweep
+from lfray.spec.stages import MethodsSpec
 from lfray.spec.sweep import SweepSpec
 from tests.test_architecture import OWNERS, PACKAGE, modules, noun
 
@@ -69,10 +70,15 @@ def test_every_reason_stands_in_measures_with_its_meaning() -> None:
         assert rows[code].replace("`", "").startswith(meaning), code
 
 
+METHOD_BLOCK = re.compile(rf"^resources\.({'|'.join(MethodsSpec.model_fields)})\.")
+"""Every method has the same fields there: they are documented once."""
+
+
 def sweep_fields(model: type[BaseModel] = SweepSpec, prefix: str = "") -> Iterator[tuple[str, str | None]]:
     """Dotted path -> default as JSON, `required`, or None for a block that only holds further fields."""
     for name, field in fields_of(model).items():
         path = f"{prefix}{name}"
+        path = METHOD_BLOCK.sub("resources.<method>.", path)
         default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         below: list[tuple[type[BaseModel], str]] = []
         for option in options_of(field.annotation):

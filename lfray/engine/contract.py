@@ -14,16 +14,27 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from lfray.engine.ranks import Ranks
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One padded micro-batch on the device. `tokens` counts real tokens, padding left out."""
+    """One padded micro-batch on the device. `tokens` counts real tokens, padding left out.
+
+    Only the first `real` rows count: where rows do not divide among ranks, a rank without one passes a row that counts nothing,
+    because the others wait for it in their collectives.
+    """
 
     inputs: Mapping[str, Tensor]
     """Keyword arguments of the model: input_ids [B, T], attention_mask [B, T], token_type_ids [B, T] where the model has them."""
     label: Tensor
+    real: int
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     tokens: int = 0
+
+    def counted(self, losses: Tensor) -> Tensor:
+        """The losses, [B], of the rows that count."""
+        return losses if self.real == len(losses) else losses[: self.real]
 
 
 class Objective(Protocol):
@@ -38,20 +49,44 @@ class Objective(Protocol):
         ...
 
 
-class Stepper(Protocol):
-    """One way to compute an update. Every implementation passes `tests/contract/test_stepper.py`."""
+@dataclass(frozen=True)
+class EngineFacts:
+    """What computes the updates, read back from the objects that do it, never from what was asked for."""
 
-    name: str
+    stepper: str
     kernel: str
-    """Which matrix products it uses: `torch`, or `onednn` (see `kernels`)."""
+    """Matrix products: `torch`, or `onednn` (see `kernels`)."""
+    world_size: int
+    zero_stage: int = 0
+    offload: tuple[str, ...] = ()
+
+
+class Stepper(Protocol):
+    """One way to compute an update. Every implementation passes `tests/contract/test_stepper.py`.
+
+    In a gang every rank has one, and calls the same methods in the same order.
+    """
+
+    ranks: Ranks
+    sharded: bool
+    """Whether ranks hold different parts of weights and optimizer; otherwise each holds all of it."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What really computes."""
+        ...
 
     @property
     def device(self) -> torch.device:
         """Where batches must be."""
         ...
 
-    def update(self, micro_batches: Sequence[Batch], learning_rate: float) -> Tensor:
-        """One optimizer step on the rows of all micro-batches together; returns their mean loss, a 0-d tensor on the device."""
+    def update(self, micro_batches: Sequence[Batch], learning_rate: float, *, rows: int) -> Tensor:
+        """One optimizer step on the mean loss of `rows` rows, those of all micro-batches of all ranks together.
+
+        Returns:
+            This rank's part of that mean, a 0-d tensor on the device: the parts sum to it.
+        """
         ...
 
     def losses(self, batch: Batch) -> Tensor:
@@ -63,19 +98,27 @@ class Stepper(Protocol):
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the trainable parameters on the CPU, by name."""
+        """Copies of this rank's part of the trainable parameters, on the CPU."""
         ...
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Put trainable parameters back."""
+        """Put this rank's part back."""
         ...
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimizer's state as flat tensors: with `weights` all that an exact resume needs."""
+        """This rank's part of the optimizer's state: with `weights` of all ranks all that an exact resume needs."""
         ...
 
     def load_optimizer_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the optimizer's state back."""
+        """Put this rank's part of the optimizer's state back."""
+        ...
+
+    def gathered(self) -> dict[str, Tensor]:
+        """Copies of the whole trainable parameters on the CPU, by name; on rank 0 alone, empty elsewhere."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what would outlive the trial."""
         ...
 
 
@@ -86,6 +129,7 @@ class FitPlan:
     epochs: float
     effective_batch: int
     micro_batch: int
+    """Rows in one forward pass of one rank."""
     learning_rate: float
     schedule: str
     warmup_ratio: float

@@ -35,6 +35,11 @@ def amd_with_avx512() -> bool:
     return bool(re.search(r"vendor_id\s*:\s*AuthenticAMD", text)) and " avx512f " in text and onednn()
 
 
+def pick_kernel(model: nn.Module, device: torch.device) -> str:
+    """Give the model the faster product where there is one; returns which matrix product it then uses."""
+    return "onednn" if device.type == "cpu" and amd_with_avx512() and speed_up_linear(model) else "torch"
+
+
 def speed_up_linear(model: nn.Module) -> int:
     """Give the model's fp32 linear layers oneDNN's product; returns how many were changed. Parameters and names stay as they are."""
     changed = 0

@@ -13,12 +13,12 @@ import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,12 +30,34 @@ _CLEAR = Path("/proc/self/clear_refs")
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
+class Account(NamedTuple):
+    """What a trial cost in one process. Tokens are those of the whole update, so every rank counts the same."""
+
+    host: str
+    device: str
+    train_seconds: float
+    evaluation_seconds: float
+    tokens: int
+    squared_tokens: int
+    peak_memory_gib: float | None
+    energy_joules: float | None
+
+
 class Meter:
     """Counters of one trial in one worker."""
 
-    def __init__(self, device: torch.device, *, retained_gib: float = 0.0) -> None:
-        """Start at nothing; `retained_gib` is what this process still holds of earlier trials, and is not this trial's (CPU only)."""
+    def __init__(
+        self, device: torch.device, *, retained_gib: float = 0.0, on_update: Callable[[int], None] = lambda step: None
+    ) -> None:
+        """Start at nothing.
+
+        Args:
+            device: Where the trial computes.
+            retained_gib: What this process still holds of earlier trials, and is not this trial's (CPU only).
+            on_update: Told the number of every update that is done, for whoever must say how far a killed trial came.
+        """
         self._device = device
+        self._on_update = on_update
         self._retained_gib = retained_gib
         self.seconds: dict[str, float] = {}
         """Stage (`train`, `evaluation`, ...) -> wall seconds."""
@@ -49,8 +71,9 @@ class Meter:
         self._energy_start: float | None = None
         self._carried: Mapping[str, float] = {}
 
-    def count_tokens(self, lengths: NDArray[np.int64]) -> None:
-        """Add rows of these lengths to the training tokens."""
+    def count_update(self, step: int, lengths: NDArray[np.int64]) -> None:
+        """Note that update `step` is done, on rows of these lengths."""
+        self._on_update(step)
         self.tokens += int(lengths.sum())
         self.squared_tokens += int((lengths * lengths).sum())
 
@@ -76,6 +99,19 @@ class Meter:
             yield
         finally:
             self.peak_memory_gib, self.energy_joules = self._peak(), self._energy()
+
+    def account(self, host: str) -> Account:
+        """The trial's costs in this process."""
+        return Account(
+            host,
+            self._device.type,
+            self.seconds.get("train", 0.0),
+            self.seconds.get("evaluation", 0.0),
+            self.tokens,
+            self.squared_tokens,
+            self.peak_memory_gib,
+            self.energy_joules,
+        )
 
     def spent(self) -> dict[str, float]:
         """What training has taken until now, for a checkpoint: plain numbers; what cannot be measured is left out."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from torch import nn
 
 from lfray.errors import ModelError, did_you_mean
+from lfray.model.count import elements
 from lfray.space.trial import BaseMethod, FullMethod, HeadMethod, LoraMethod
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def adapt(loaded: LoadedModel, method: Method) -> Adapted:
         ModelError: A target matches no linear module (the message lists what there is), `head` has no head to train, or the
             head of `base` would be a drawn one.
     """
-    base_parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    base_parameters = sum(elements(parameter) for parameter in loaded.model.parameters())
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)
     match method:
@@ -72,13 +73,13 @@ def adapt(loaded: LoadedModel, method: Method) -> Adapted:
             model, is_peft = loaded.model, False
         case _:
             assert_never(method)
-    added = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name) if is_peft else 0
+    added = sum(elements(p) for name, p in model.named_parameters() if "lora_" in name) if is_peft else 0
     return Adapted(
         model=model,
         peft=is_peft,
         adapter_parameters=added,
         total_parameters=base_parameters + added,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=sum(elements(p) for p in model.parameters() if p.requires_grad),
         backbone_learns=isinstance(method, LoraMethod | FullMethod),
     )
 

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from lfray.errors import ModelError
+from lfray.model.execution import AUTO, FLASH, attention_of, check_attention, evaluate_with
+from lfray.model.quantized import check_packed, four_bit_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +33,16 @@ class LoadedModel:
 
 
 def load_model(
-    folder: Path, *, head: str, class_names: Sequence[str], pad_id: int, trust_remote_code: bool = False
+    folder: Path,
+    *,
+    head: str,
+    class_names: Sequence[str],
+    pad_id: int,
+    trust_remote_code: bool = False,
+    attention: str = AUTO,
+    quantized: bool = False,
 ) -> LoadedModel:
-    """The base with the task's head, fp32, on the CPU.
+    """The base with the task's head, fp32, on the CPU; a quantised one on the GPU where there is one.
 
     Args:
         folder: Model folder.
@@ -41,46 +50,81 @@ def load_model(
         class_names: Names of the classes.
         pad_id: Padding token, set in the model's configuration: GPT-2-like heads look for the last token that is not padding.
         trust_remote_code: Whether the checkpoint's own code may run.
+        attention: `auto` (transformers' choice), `eager`, `sdpa` or `flash_attention_2`, which trains; evaluation, in fp32, is `sdpa` then.
+        quantized: Hold the backbone's linear layers in 4 bits (NF4); the head stays fp32.
 
     Raises:
-        ModelError: transformers cannot build it, or weights other than the head's are absent.
+        ModelError: transformers cannot build it, weights other than the head's are absent, or it has no such attention.
+        CapacityError: This machine has not what the attention or the quantisation needs.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    options: dict[str, Any] = {
-        "dtype": torch.float32,
-        "use_safetensors": True,
-        "trust_remote_code": trust_remote_code,
-        "output_loading_info": True,
-    }
-    try:
-        if head == "verbalizer":
-            model, info = AutoModelForCausalLM.from_pretrained(folder, **options)
-            _complete(folder, sorted(map(str, info["missing_keys"])))
-            return LoadedModel(model, (), ())
-        names = list(class_names)
+    generates, names = head == "verbalizer", list(class_names)
+    shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    if not generates:
         _same_order(folder, names)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=len(names),
-            id2label=dict(enumerate(names)),
-            label2id={name: i for i, name in enumerate(names)},
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        options |= {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: i for i, name in enumerate(names)},
+            "ignore_mismatched_sizes": True,
+        }
+    try:
+        if attention != AUTO or quantized:
+            skeleton = _skeleton(folder, generates, shared)
+            if attention != AUTO:
+                check_attention(skeleton, attention)
+                options["attn_implementation"] = attention
+            if quantized:
+                options["quantization_config"] = four_bit_config(skeleton)
+        model, info = _auto_class(generates).from_pretrained(folder, **options, **shared)
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         raise ModelError(
             f"model.base: {folder} cannot be loaded with head: {head} ({error}). Check model.base and task.head"
         ) from error
-    model.config.pad_token_id = pad_id
+    if attention not in (AUTO, attention_of(model)):
+        raise ModelError(f"resources.attention: must be what runs (got {attention_of(model)} for {attention}). Use auto")
+    if attention_of(model) == FLASH:
+        evaluate_with(model, "sdpa")
+    if generates:
+        _complete(folder, sorted(map(str, info["missing_keys"])))
+        loaded = LoadedModel(model, (), ())
+    else:
+        model.config.pad_token_id = pad_id
+        loaded = _with_head(folder, model, info)
+    if quantized:
+        check_packed(model, loaded.head_keys)
+    return loaded
+
+
+def _auto_class(generates: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    return AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+
+
+def _skeleton(folder: Path, generates: bool, shared: dict[str, Any]) -> nn.Module:
+    """The model without weights: its modules and what it can do."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, **shared)
+    with torch.device("meta"):
+        built: nn.Module = _auto_class(generates).from_config(config, **shared)
+    return built
+
+
+def _with_head(folder: Path, model: Any, info: dict[str, Any]) -> LoadedModel:
+    """Which parameters are the head's, and which of them are to be drawn.
+
+    Raises:
+        ModelError: The checkpoint lacks weights of the backbone.
+    """
     mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
     fresh = {str(key) for key in info["missing_keys"]} | mismatched
-    outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     known = {name for name, _ in model.named_parameters()}
+    outside = {name for name in known if not name.startswith(f"{model.base_model_prefix}.")}
     # A pooler may be drawn: masked-language checkpoints have none, and classification reads it (BERT).
     _complete(folder, sorted(key for key in (fresh & known) - outside if "pooler" not in key.split(".")))
-    head_keys = tuple(sorted((fresh | outside) & known))
-    return LoadedModel(model, head_keys, tuple(sorted(fresh & known)))
+    return LoadedModel(model, tuple(sorted((fresh | outside) & known)), tuple(sorted(fresh & known)))
 
 
 def _same_order(folder: Path, names: Sequence[str]) -> None:
@@ -122,13 +166,15 @@ def draw_head(loaded: LoadedModel, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     config = getattr(loaded.model, "config", None)
-    spread = float(getattr(config, "initializer_range", 0.02))
+    # OPT names it init_std.
+    spread = float(getattr(config, "initializer_range", getattr(config, "init_std", 0.02)))
     parameters = dict(loaded.model.named_parameters())
     with torch.no_grad():
         for key in loaded.fresh_keys:
             parameter = parameters[key]
             if parameter.ndim >= 2:
-                parameter.normal_(0.0, spread, generator=generator)
+                # Drawn on the CPU: a quantised base lies on the GPU, whose generator would give another head.
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, spread, generator=generator))
             elif key.endswith("bias"):
                 parameter.zero_()
             else:

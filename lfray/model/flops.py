@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lfray.model.count import elements, logical_shape
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -27,8 +29,8 @@ def linear_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
         if isinstance(module, torch_nn.Embedding) or "original_module" in name.split("."):
             continue
         for parameter in module.parameters(recurse=False):
-            if parameter.ndim == 2 and (parameter.requires_grad or not trainable_only):
-                total += parameter.numel()
+            if len(logical_shape(parameter)) == 2 and (parameter.requires_grad or not trainable_only):
+                total += elements(parameter)
     return total
 
 

@@ -45,6 +45,7 @@ METHOD_LOOK: Final = {
     "head": ("#E69F00", "s"),
     "lora": ("#0072B2", "o"),
     "dora": ("#CC79A7", "D"),
+    "qlora": ("#56B4E9", "v"),
     "full": ("#009E73", "^"),
 }
 """Colour and marker of each method; each differs in both, so either alone is enough."""

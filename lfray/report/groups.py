@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("variant", "ratio", "seed", "group", ACCURACY.key, "n")
 
-_ORDER: Final = {"base": 0, "head": 1, "lora": 2, "dora": 3, "full": 4}
+_ORDER: Final = {"base": 0, "head": 1, "lora": 2, "dora": 3, "qlora": 4, "full": 5}
 
 
 def look_of(record: TrialRecord) -> str:
-    """The method as figures name it: base, head, lora, dora or full."""
+    """The method as figures name it: base, head, lora, dora, qlora or full."""
     return method_of(record.config.method_label)
 
 
@@ -37,7 +37,7 @@ def group_accuracy(records: Sequence[TrialRecord], attribute: str) -> pd.DataFra
     """One row a completed trial and group of `attribute`, test split: COLUMNS.
 
     `accuracy` in [0, 1], NaN where undefined; `n` test rows of the group; `ratio` and `seed` absent for the untouched base.
-    Ordered by method (base, head, lora by rank, dora by rank, full), then ratio, seed and the record's order of groups.
+    Ordered by method (base, head, lora by rank, dora by rank, qlora by rank, full), then ratio, seed and the record's order of groups.
     """
     names = variants(records)
     rows: list[dict[str, Any]] = []

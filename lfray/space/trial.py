@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lfray.fingerprint import fingerprint
 
@@ -43,7 +43,12 @@ class LoraMethod(Frozen):
     alpha_policy: Literal["constant", "proportional", "rslora"]
     targets: str | tuple[str, ...]
     dropout: float
-    variant: Literal["lora", "dora"]
+    variant: Literal["lora", "dora", "qlora"]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is held in 4 bits."""
+        return self.variant == "qlora"
 
     @property
     def scale(self) -> float:
@@ -135,7 +140,7 @@ class TrialConfig(Frozen):
 
     @property
     def method_label(self) -> str:
-        """`lora-r8`, `dora-r8`, `head`, ..."""
+        """`lora-r8`, `dora-r8`, `qlora-r8`, `head`, ..."""
         method = self.method
         return f"{method.variant}-r{method.rank}" if isinstance(method, LoraMethod) else method.kind
 
@@ -172,12 +177,40 @@ class ExecutionRequest(Frozen):
     """How a trial runs; may change bits, never meaning. What really ran is the record's `execution` block."""
 
     micro_batch: int
+    """Rows in one forward pass of one worker."""
     evaluation_batch: int
     cpus: int
+    """Of each worker; so are `gpus`."""
     gpus: float
     checkpoint_seconds: float
     keep_weights: bool
     trust_remote_code: bool = False
+    workers: int = 1
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    deepspeed: dict[str, JsonValue] = Field(default_factory=dict)
+    """DeepSpeed options that the sweep adds to ours."""
+    shrink_micro_batch: bool = False
+    """Halve the micro-batch when memory runs out, instead of failing."""
+    gradient_checkpointing: bool = False
+    attention: str = "auto"
+    placement: Literal["pack", "spread", "strict_pack"] = "pack"
+    placement_seconds: float = 900.0
+    collective_seconds: float = 600.0
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables for every worker of a gang (NCCL_*, GLOO_*)."""
+    keep_checkpoints: int = 2
+    max_failures: int = 1
+    out_of_memory_at: tuple[int, ...] = ()
+    """Micro-batches of earlier attempts, which did not fit."""
+    restarts: int = 0
+    """Earlier attempts that ended with a worker's death."""
+
+    @property
+    def gang(self) -> bool:
+        """Whether the trial runs in processes of its own, with torch.distributed between them."""
+        return self.workers > 1 or self.zero_stage > 0
 
 
 class TrialJob(Frozen):
@@ -192,3 +225,7 @@ class TrialJob(Frozen):
     """What preparing the data counted for this sweep."""
     context: dict[str, str]
     """Names for people (base model, data source, sweep): stored in the record, outside its identity."""
+
+    def again(self, **execution: object) -> TrialJob:
+        """The same trial, to be run with these fields of `execution` changed."""
+        return self.model_copy(update={"execution": self.execution.model_copy(update=execution)})

@@ -11,6 +11,7 @@ from lfray.spec.data_checks import data_problems
 from lfray.spec.method_checks import method_problems
 from lfray.spec.model_checks import model_problems, model_warnings
 from lfray.spec.objective_checks import objective_problems, objective_warnings
+from lfray.spec.resource_checks import resource_problems, resource_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,19 +41,22 @@ def check_sweep(loaded: LoadedSweep, *, environ: Mapping[str, str] | None = None
         *method_problems(loaded),
         *axis_problems(loaded),
         *objective_problems(loaded),
-        *_resource_problems(loaded),
+        *resource_problems(loaded),
+        *_tracking_problems(loaded),
     ]
     if problems:
         raise SpecError(str(loaded.path), problems)
-    warnings = [*axis_warnings(loaded), *objective_warnings(loaded), *model_warnings(loaded, environ)]
+    warnings = [
+        *axis_warnings(loaded),
+        *objective_warnings(loaded),
+        *model_warnings(loaded, environ),
+        *resource_warnings(loaded),
+    ]
     return [warning.text(str(loaded.path)) for warning in sorted(warnings, key=lambda warning: warning.line or 0)]
 
 
-def _resource_problems(loaded: LoadedSweep) -> Iterator[Problem]:
-    gpus, uri = loaded.spec.resources.gpus_per_trial, loaded.spec.tracking.uri
-    if gpus > 1 and gpus != int(gpus):
-        rule = "a trial takes a share of one GPU, or whole GPUs"
-        yield loaded.problem(("resources", "gpus_per_trial"), rule, remedy="Write a value of at most 1, or a whole number")
+def _tracking_problems(loaded: LoadedSweep) -> Iterator[Problem]:
+    uri = loaded.spec.tracking.uri
     if uri not in ("auto", "none") and "://" not in uri and not uri.startswith("databricks"):
         rule = "must be auto, none or the address of a tracking server or store"
         remedy = did_you_mean(uri, ["auto", "none"]) if len(uri) < 6 else "For example sqlite:///mlflow.db or http://host:5000"

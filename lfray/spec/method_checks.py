@@ -44,6 +44,7 @@ def method_problems(loaded: LoadedSweep) -> Iterator[Problem]:
         yield loaded.problem(("methods",), "a sweep needs at least one method", remedy=f"Known: {', '.join(METHOD_LABELS)}")
     yield from _head_and_verbalizer(loaded)
     yield from _learning_rates(loaded)
+    yield from _quantized(loaded)
 
 
 def _has_rank_zero(spec: SweepSpec) -> bool:
@@ -90,3 +91,33 @@ def _learning_rates(loaded: LoadedSweep) -> Iterator[Problem]:
         if missing:
             remedy = f"Add {missing[0]}: <rate>"
             yield loaded.problem(at, f"needs a rate for every method that trains, also for {', '.join(missing)}", remedy=remedy)
+
+
+def _quantized(loaded: LoadedSweep) -> Iterator[Problem]:
+    """A 4-bit base needs a GPU, and each worker holds it whole."""
+    spec = loaded.spec
+    places = _variant(loaded, "qlora")
+    if not places or "lora" not in methods_in_use(spec):
+        return
+    shape = spec.resources.of("lora")
+    for at in places:
+        if shape.gpus == 0:
+            rule = "qlora needs a GPU for each worker: its 4-bit kernels are run on GPUs only"
+            remedy = "Set resources.lora.gpus (or gpus_per_trial), or use lora or dora"
+            yield loaded.problem(at, rule, got="gpus: 0", remedy=remedy)
+        if shape.zero_stage == 3:
+            rule = "qlora does not run under ZeRO-3: each worker holds the packed 4-bit weights whole"
+            yield loaded.problem(at, rule, got="zero_stage: 3", remedy="Set resources.lora.zero_stage to 2 or less")
+
+
+def _variant(loaded: LoadedSweep, variant: str) -> list[Path]:
+    """Where the file asks for a variant of LoRA: values of its axis, else `methods.lora.variant`."""
+    spec = loaded.spec
+    for name, axis in spec.axes.items():
+        target = resolve_axis(name)
+        if target is not None and target.kind == "method_field" and target.path == ("variant",):
+            return (
+                [("axes", name, index) for index, value in enumerate(axis) if value == variant] if isinstance(axis, tuple) else []
+            )
+    declared = spec.methods.lora is not None and spec.methods.lora.variant == variant
+    return [("methods", "lora", "variant")] if declared else []

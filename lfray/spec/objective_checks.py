@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lfray.errors import LfrayError, Problem, did_you_mean
 from lfray.names import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lfray.spec.load import LoadedSweep
+    from lfray.spec.resources import MethodKind
     from lfray.spec.stages import GroupSpec
     from lfray.spec.yaml_text import Path
 
@@ -124,8 +125,9 @@ def _address(loaded: LoadedSweep, key: MetricKey, at: Path) -> Problem | None:
 def _defined(loaded: LoadedSweep, key: MetricKey, at: Path) -> Problem | None:
     """Whether the value can be anything but undefined."""
     spec, metric = loaded.spec, key.metric
-    if metric == GPU_SECONDS and spec.resources.gpus_per_trial == 0:
-        got = "resources.gpus_per_trial: 0"
+    without = [kind for kind in methods_in_use(spec) if spec.resources.of(cast("MethodKind", kind)).gpus == 0]
+    if metric == GPU_SECONDS and without:
+        got = f"no GPU for {', '.join(without)}"
         return loaded.problem(at, "is undefined without a GPU (no_gpu)", got=got, remedy="Use cost.worker_seconds")
     if metric == UNPARSED_RATE and spec.task.head == "sequence":
         rule = "is undefined for a classification head, which always answers"

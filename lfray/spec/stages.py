@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lfray.errors import did_you_mean
+from lfray.spec.resources import MethodResourcesSpec, ResourcesSpec
 from lfray.spec.rows import ColumnsSpec, DataSpec, GroupSpec, LimitSpec, MinoritySpec, SplitsSpec
 from lfray.spec.strict import Fraction, Items, Name, Positive, Rate, Refusal, Scalar, Strict
 
@@ -168,8 +169,9 @@ class LoraMethodSpec(Strict):
     """all-linear, or names of linear modules (`query`, `c_attn`, ...). A name that matches nothing is refused."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs that is dropped while training."""
-    variant: Literal["lora", "dora"] = "lora"
-    """dora: the direction is adapted in low rank, the magnitude in full (arXiv 2402.09353)."""
+    variant: Literal["lora", "dora", "qlora"] = "lora"
+    """dora: the direction is adapted in low rank, the magnitude in full (arXiv 2402.09353). qlora: the base is held in 4 bits
+    (arXiv 2305.14314); needs bitsandbytes and GPUs."""
 
 
 class FullMethodSpec(Strict):
@@ -241,21 +243,6 @@ class SearchSpec(Strict):
     """Seed of the draws."""
 
 
-class ResourcesSpec(Strict):
-    """What one trial takes of the machines."""
-
-    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
-    """CPU cores, and threads."""
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0
-    """A fraction lets trials share a GPU."""
-    max_concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """auto: as many as the machines hold."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """A trial's state is written this often, so a killed trial loses at most so much work."""
-    max_failures: Annotated[int, Field(ge=0)] = 1
-    """How often a trial is tried again after its worker died. An error in the trial itself is final."""
-
-
 class TrackingSpec(Strict):
     """Where runs are logged."""
 
@@ -271,6 +258,6 @@ class TrackingSpec(Strict):
 
 __all__ = [
     "AlphaSpec", "BaseMethodSpec", "ColumnsSpec", "DataSpec", "EvaluationSpec", "FullMethodSpec", "GroupSpec", "HeadMethodSpec",
-    "Items", "LimitSpec", "LoraMethodSpec", "MethodsSpec", "MinoritySpec", "ModelSpec", "Name", "ResourcesSpec", "Scalar",
-    "SearchSpec", "SplitsSpec", "Strict", "TaskSpec", "TrackingSpec", "TrainSpec", "VerbalizerSpec",
+    "Items", "LimitSpec", "LoraMethodSpec", "MethodResourcesSpec", "MethodsSpec", "MinoritySpec", "ModelSpec", "Name", "ResourcesSpec",
+    "Scalar", "SearchSpec", "SplitsSpec", "Strict", "TaskSpec", "TrackingSpec", "TrainSpec", "VerbalizerSpec",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from lfray.spec.strict import UNSAID, Refusal
 from lfray.spec.yaml_text import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -246,6 +246,14 @@ def _add(path: Path) -> str:
     return f"Add {path[-1]}" + ("" if about.startswith("`") else f": {about}")
 
 
+def _under(found: Sequence[str], level: Path) -> str:
+    """The places where a field may stand; those that there are for every method as one: this method's, else `<method>`."""
+    of_method = [place for place in found if place.startswith("resources.")]
+    method = str(level[-1]) if level and f"resources.{level[-1]}" in of_method else "<method>"
+    named = [place or "the top level" for place in found if place not in of_method]
+    return " or ".join([*named, f"resources.{method}"][:3] if of_method else named[:3])
+
+
 def _belongs(path: Path) -> str:
     """Where an unknown field belongs: the nearest name at its level, else the level that has it, else the nearest of all."""
     word, level = str(path[-1]), keys_at(path[:-1])
@@ -253,9 +261,11 @@ def _belongs(path: Path) -> str:
         return did_you_mean(word, level)
     if word in ("rank", "seed", "downsampling_ratio", "method") and dotted(path[:-1]) != "axes":
         return f"It is an axis: axes: {{{word}: [...]}}"
+    longer = [key for key in level if key.startswith(f"{word}_")]
+    if len(longer) == 1:
+        return f"Did you mean '{longer[0]}'?"
     if word in places():
-        under = [place or "the top level" for place in places()[word]]
-        return f"It belongs under {' or '.join(under[:3])}"
+        return f"It belongs under {_under(places()[word], path[:-1])}"
     if get_close_matches(word, level, n=1, cutoff=0.6):
         return did_you_mean(word, level)
     elsewhere = get_close_matches(word, places(), n=1, cutoff=0.8)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lfray.record import CurvePoint, TrialRecord
     from lfray.space.trial import TrialJob
     from lfray.storage import Storage
+    from lfray.sweep.tuner import Limits
 
 
 class Listener(Protocol):
@@ -93,15 +94,18 @@ class _Relay:
         seconds = (datetime.now(UTC) - begun).total_seconds()
         self._tell(put_failure(self._storage, self._jobs[trial_id], failure, started=begun, seconds=seconds))
 
+    def unplaced(self, trial_id: str, message: str) -> None:
+        begun = datetime.now(UTC)
+        failure = Failure("placement", "CapacityError", message, message)
+        put_failure(self._storage, self._jobs[trial_id], failure, started=begun, seconds=0.0)
+
     def _tell(self, record: TrialRecord) -> None:
         self._outcome.ran.append(record.trial_id)
         for listener in self._listeners:
             listener.trial_ended(self._jobs[record.trial_id], record)
 
 
-def run_jobs(
-    jobs: Sequence[TrialJob], storage: Storage, listeners: Sequence[Listener], *, max_concurrent: int, max_failures: int
-) -> Outcome:
+def run_jobs(jobs: Sequence[TrialJob], storage: Storage, listeners: Sequence[Listener], *, limits: Limits) -> Outcome:
     """Run every job that has no record yet; returns what ran, was skipped, failed, or is missing.
 
     Raises:
@@ -116,7 +120,7 @@ def run_jobs(
             outcome.skipped.append(job.config.trial_id)
     if todo:
         relay = _Relay(todo, storage, listeners, outcome)
-        run_trials(todo, relay, max_concurrent=max_concurrent, max_failures=max_failures)
+        run_trials(todo, relay, limits)
     for job in jobs:
         record = storage.read_record(job.config.trial_id)
         if record is None:

@@ -1,8 +1,9 @@
 """Ray Tune, met at one point: planned trials go in, their curves and ends come out through a `Watcher`.
 
-Tune schedules, counts resources and keeps its actors warm (`reuse_actors`); it decides nothing else. Every option of Tune that is
-read from the environment is set here. Tune's own snapshots and loggers are off: our records in storage are what a
-restart reads (Tune's snapshots are at least 10 s apart, and its MLflow callback logs runs twice after a restart).
+Tune counts resources and keeps its actors warm (`reuse_actors`). Which trial starts next is `schedule.Admission`'s decision, the same that
+`lfray plan` simulates: Tune is given a trial when it can be placed, so its placement groups never wait for one another. Every
+option of Tune that is read from the environment is set here. Tune's own snapshots and loggers are off: our records in storage are
+what a restart reads (Tune's snapshots are at least 10 s apart, and its MLflow callback logs runs twice after a restart).
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lfray.record import CurvePoint, TrialRecord
 from lfray.space.trial import TrialJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lfray.sweep.capacity import Machines
+    from lfray.sweep.need import Need
 
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -54,6 +57,10 @@ class Watcher(Protocol):
         """Its worker died for good; there is no record."""
         ...
 
+    def unplaced(self, trial_id: str, message: str) -> None:
+        """It had no place for too long; `ended` follows."""
+        ...
+
 
 def start_ray(address: str | None) -> None:
     """Connect to a cluster, or start Ray on this machine without dashboard or ports beyond loopback."""
@@ -78,37 +85,56 @@ def stop_ray() -> None:
 
 
 def cluster_machines() -> Machines:
-    """Totals of the connected cluster."""
+    """The nodes of the connected cluster."""
     import ray
 
-    from lfray.sweep.capacity import GIB, Machines
+    from lfray.sweep.capacity import Machines, Node
+    from lfray.sweep.need import GIB
 
-    total = ray.cluster_resources()
-    return Machines(total.get("CPU", 0.0), total.get("GPU", 0.0), total.get("memory", 0.0) / GIB, "the cluster")
+    nodes = [(node["NodeManagerHostname"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return Machines(
+        tuple(Node(name, found.get("CPU", 0.0), found.get("GPU", 0.0), found.get("memory", 0.0) / GIB) for name, found in nodes),
+        "the cluster",
+    )
 
 
-def run_trials(jobs: Sequence[TrialJob], watcher: Watcher, *, max_concurrent: int, max_failures: int) -> None:
+@dataclass(frozen=True)
+class Limits:
+    """What the trials share."""
+
+    needs: Mapping[str, Need]
+    """Trial id -> what it takes."""
+    machines: Machines
+    max_concurrent: int | Literal["auto"]
+    max_failures: int
+    """How often a trial whose worker died is started again (from its own checkpoint)."""
+    placement_seconds: float
+    """How long a trial waits for its place before it is given up."""
+
+
+def run_trials(jobs: Sequence[TrialJob], watcher: Watcher, limits: Limits) -> None:
     """Run the jobs to their ends. Returns early, without an error, when interrupted (Ctrl-C): what has no record was not run.
 
     Args:
         jobs: Planned trials, in the order in which they should start.
         watcher: Who is told.
-        max_concurrent: Trials at once.
-        max_failures: How often a trial whose worker died is started again (from its own checkpoint).
+        limits: What they share.
     """
     from ray import tune
 
+    from lfray.sweep.tune_parts import admitting_searcher, placement_group, placing_scheduler
+
     # Tune logs every failed trial with its traceback; here a failure is a record, and the listeners show it.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    first = jobs[0].execution
     _WATCHERS["now"] = watcher
-    resources = {"CPU": first.cpus, "GPU": first.gpus} if first.gpus > 0 else {"CPU": first.cpus}
     with tempfile.TemporaryDirectory(prefix="lfray-tune-") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(), resources),
-            param_space={"job": tune.grid_search([job.model_dump(mode="json") for job in jobs])},
+            tune.with_resources(_trainable(), placement_group),
+            param_space={},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=max_concurrent,
+                search_alg=admitting_searcher(jobs, limits),
+                scheduler=placing_scheduler(limits),
+                num_samples=len(jobs),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -117,7 +143,7 @@ def run_trials(jobs: Sequence[TrialJob], watcher: Watcher, *, max_concurrent: in
                 storage_path=folder,
                 verbose=0,
                 callbacks=[_callback()],
-                failure_config=tune.FailureConfig(max_failures=max_failures),
+                failure_config=tune.FailureConfig(max_failures=limits.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
@@ -131,32 +157,48 @@ def _trainable() -> type:
     from ray import tune
 
     class LfrayTrial(tune.Trainable):  # type: ignore[misc]  # ray ships no types for it
-        """Runs one trial after another in one warm process."""
+        """Runs one trial after another: in this warm process, or in a gang of warm processes that it drives."""
 
         def setup(self, config: dict[str, Any]) -> None:
-            from lfray.trial.bench import Bench
-
-            self._bench = Bench()
+            self._bench: Any = None
+            self._gang: Any = None
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
+            job = TrialJob.model_validate_json(new_config["job"])
+            # One actor sees one kind only: Tune reuses it for trials of the same resources.
+            if job.execution.gang:
+                from lfray.trial.gang import GangTrial
+
+                self._gang = self._gang or GangTrial()
+                self._gang.begin(job)
+                return True
+            from lfray.trial.bench import Bench
             from lfray.trial.worker import run_trial
 
-            job = TrialJob.model_validate(new_config["job"])
+            self._bench = self._bench or Bench()
             self._running = run_trial(job, self._bench)
             return True
 
         def step(self) -> dict[str, Any]:
             """Train for a second or to the end, whichever is first."""
+            if self._gang is not None:
+                points, state = self._gang.advance()
+                return {"points": points, "done": state is not None}
             until = time.monotonic() + REPORT_SECONDS
-            points: list[tuple[Any, ...]] = []
+            points = []
             for item in self._running:
                 if isinstance(item, TrialRecord):
-                    return {"points": points, "state": item.state, "done": True}
+                    return {"points": points, "done": True}
                 points.append(tuple(vars(item).values()))
                 if time.monotonic() >= until:
                     break
             return {"points": points, "done": False}
+
+        def cleanup(self) -> None:
+            """End the gang: Tune takes the placement group back."""
+            if self._gang is not None:
+                self._gang.close()
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Nothing: the trial's own checkpoints lie in storage, where another node finds them."""
@@ -178,23 +220,24 @@ def _callback() -> Any:
         """From Tune's events to the watcher's."""
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            _watcher().started(_trial_id(trial))
+            watcher_now().started(_trial_id(trial))
 
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
             points = [CurvePoint(*point) for point in result.get("points", [])]
             if points:
-                _watcher().progressed(_trial_id(trial), points)
+                watcher_now().progressed(_trial_id(trial), points)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            _watcher().ended(_trial_id(trial))
+            watcher_now().ended(_trial_id(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            _watcher().died(_trial_id(trial), _error_text(trial))
+            watcher_now().died(_trial_id(trial), _error_text(trial))
 
     return Bridge()
 
 
-def _watcher() -> Watcher:
+def watcher_now() -> Watcher:
+    """The watcher of the run in progress."""
     from lfray.sweep import tuner
 
     # By module, not by closure: the callback that Tune unpickles must find this very dictionary.
@@ -202,7 +245,7 @@ def _watcher() -> Watcher:
 
 
 def _trial_id(trial: Any) -> str:
-    return TrialJob.model_validate(trial.config["job"]).config.trial_id
+    return str(trial.config["trial_id"])
 
 
 def _error_text(trial: Any) -> str:

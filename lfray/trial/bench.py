@@ -24,6 +24,7 @@ from lfray.model.adapt import preload
 from lfray.model.base import LoadedModel, load_model
 from lfray.model.encode import TextEncoder, encoding_key
 from lfray.model.folder import load_tokenizer
+from lfray.space.trial import LoraMethod
 
 if TYPE_CHECKING:
     from lfray.data.prepared import PreparedData
@@ -41,6 +42,8 @@ class Bench:
         self._tokens: dict[tuple[str, str], EncodedRows] = {}
         self._models: dict[tuple[object, ...], LoadedModel] = {}
         self._tokenizers: dict[str, Any] = {}
+        self._base: tuple[object, ...] | None = None
+        """What the base in `_models` was built for."""
         self._cold_gib: float | None = None
         self.retained_gib = 0.0
         """Memory that this process holds of earlier trials, beyond what its first trial started with."""
@@ -103,22 +106,41 @@ class Bench:
         return self._tokenizers[job.where.model]
 
     def model(self, job: TrialJob) -> LoadedModel:
-        """A fresh copy of the base with the task's head; the pristine one stays in memory."""
-        task = job.config.task
-        key = (job.where.model, task.head, task.class_names)
-        if key not in self._models:
+        """A fresh copy of the base with the task's head; the pristine one stays in memory.
+
+        A 4-bit base is read anew for each trial: a pristine one would take the GPU's memory a second time.
+
+        Raises:
+            ModelError: The base cannot be built, or has not the attention that was asked for.
+            CapacityError: This worker lacks what the attention or the 4-bit base needs.
+        """
+        task, method = job.config.task, job.config.method
+        quantized = isinstance(method, LoraMethod) and method.quantized
+        key = (job.where.model, task.head, task.class_names, job.execution.attention, quantized)
+        if key != self._base:
             self._models.clear()  # one base at a time: a worker that changes sweeps must not hold two 7B models
             self._cold_gib = None
-            self._models[key] = load_model(
-                Path(job.where.model),
-                head=task.head,
-                class_names=task.class_names,
-                pad_id=self.tokenizer(job).pad_token_id,
-                trust_remote_code=job.execution.trust_remote_code,
-            )
+            self._base = key
+        if quantized:
+            self._weigh()
+            return self._load(job, quantized=True)
+        if key not in self._models:
+            self._models[key] = self._load(job, quantized=False)
         pristine = self._models[key]
         self._weigh()
         return LoadedModel(copy.deepcopy(pristine.model), pristine.head_keys, pristine.fresh_keys)
+
+    def _load(self, job: TrialJob, *, quantized: bool) -> LoadedModel:
+        task = job.config.task
+        return load_model(
+            Path(job.where.model),
+            head=task.head,
+            class_names=task.class_names,
+            pad_id=self.tokenizer(job).pad_token_id,
+            trust_remote_code=job.execution.trust_remote_code,
+            attention=job.execution.attention,
+            quantized=quantized,
+        )
 
     def _weigh(self) -> None:
         """Note what the process holds with the pristine base and nothing of a trial: at first, and what has been added since."""

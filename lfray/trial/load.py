@@ -16,8 +16,9 @@ from lfray.model.adapt import load_adapter
 from lfray.model.base import draw_head, load_model
 from lfray.model.encode import answer_ids
 from lfray.model.folder import load_tokenizer, model_facts
+from lfray.model.quantized import four_bit_obstacle
 from lfray.record import Predictions
-from lfray.space.trial import BaseMethod, ExecutionRequest, FullMethod, Locations, TrialJob
+from lfray.space.trial import BaseMethod, ExecutionRequest, FullMethod, Locations, LoraMethod, TrialJob
 from lfray.tasks.classification import make_objective
 from lfray.trial.bench import Bench
 from lfray.trial.rows import SplitTokens, predictions
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 
 def load_trial(storage: Storage, trial_id: str) -> tuple[Any, Any]:
-    """The model as it was evaluated, on the CPU, and its tokenizer.
+    """The model as it was evaluated, on the CPU, and its tokenizer; one with a 4-bit base on the GPU.
 
     Raises:
         StorageError: No such trial, it failed, or its weights were not kept.
-        ModelError: The base's folder now holds another model.
+        ModelError: The base's folder now holds another model, or the base is a 4-bit one and there is no GPU or no bitsandbytes.
     """
     record = _completed(storage, trial_id)
     config, weights = record.config, storage.trial_folder(trial_id) / "adapter"
@@ -45,11 +46,29 @@ def load_trial(storage: Storage, trial_id: str) -> tuple[Any, Any]:
         base = weights
     elif model_facts(base).fingerprint != config.model.fingerprint:
         raise ModelError(f"trial {trial_id}: {base} must hold the base it was trained on. Restore that folder")
+    quantized = isinstance(config.method, LoraMethod) and config.method.quantized
+    if quantized:
+        _four_bit(trial_id)
     tokenizer = load_tokenizer(Path(record.context["model_folder"]))
-    loaded = load_model(base, head=config.task.head, class_names=config.task.class_names, pad_id=tokenizer.pad_token_id)
+    names = config.task.class_names
+    loaded = load_model(base, head=config.task.head, class_names=names, pad_id=tokenizer.pad_token_id, quantized=quantized)
     draw_head(loaded, config.seed or 0)
     model = loaded.model if isinstance(config.method, BaseMethod | FullMethod) else load_adapter(loaded.model, weights)
     return model.eval(), tokenizer
+
+
+def _four_bit(trial_id: str) -> None:
+    """Refuse to put a qlora adapter on anything but its 4-bit base on a GPU: that would be another model than the evaluated one.
+
+    Raises:
+        ModelError: What is missing.
+    """
+    obstacle = four_bit_obstacle() or (None if torch.cuda.is_available() else "this process sees no GPU")
+    if obstacle is not None:
+        raise ModelError(
+            f"trial {trial_id}: the model that was evaluated has a 4-bit base, which needs bitsandbytes and a GPU ({obstacle}). "
+            "Load it on a machine with both; the adapter alone is in the trial's folder"
+        )
 
 
 def rescore_trial(storage: Storage, trial_id: str) -> Predictions:
@@ -79,7 +98,7 @@ def rescore_trial(storage: Storage, trial_id: str) -> Predictions:
     config = record.config
     objective = make_objective(config.task, answer_ids(tokenizer, config.task) if config.task.answers else None)
     rows = SplitTokens(bench.tokens(job, data), objective, tokenizer.pad_token_id)
-    stepper = SingleStepper(model, objective, None, device=torch.device("cpu"))
+    stepper = SingleStepper(model, objective, None, device=next(model.parameters()).device)
     tables = []
     for name in ("validation", "test"):
         verify_manifest(data, name, expected=job.split_manifests[name])

@@ -1,12 +1,12 @@
 """One trial, end to end: data -> groups -> downsample -> model -> adapt -> train -> predict -> measure -> record.
 
-`run_trial` is a generator: it yields the points of the loss curve while it trains and, last, the record. Whatever goes
-wrong inside becomes a FAILED record with the stage and the traceback; it never ends the sweep.
+Both are generators: they yield the points of the loss curve while the trial trains and, last, the record. `run_trial` is a trial of
+one worker; whatever goes wrong in it becomes a FAILED record with the stage and the traceback, and never ends the sweep.
+`run_rank` is one worker of a gang: rank 0 alone saves, measures and yields the record; what goes wrong is the gang's business.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from dataclasses import replace
@@ -20,27 +20,28 @@ import torch
 from lfray.data.downsample import downsample
 from lfray.data.prepared import verify_manifest
 from lfray.engine.checkpoint import Checkpoints
-from lfray.engine.contract import FitPlan
 from lfray.engine.loop import Held, fit, score
 from lfray.engine.meter import Meter, hardware_key
-from lfray.engine.single import SingleStepper
 from lfray.errors import DataError
 from lfray.evaluation.classification import MeasureSettings, measure_classification
-from lfray.model.adapt import Adapted, adapt, save_adapted
-from lfray.model.base import draw_head
 from lfray.model.encode import answer_ids
-from lfray.record import CurvePoint, Execution, Failure, Measure, Predictions, TrialRecord, write_predictions
-from lfray.storage import Storage, replace_folder
+from lfray.model.execution import attention_of
+from lfray.record import CurvePoint, Execution, Failure, Measure, Predictions, TrialRecord
+from lfray.storage import Storage
 from lfray.tasks.classification import make_objective
 from lfray.trial.bench import Bench, hostname, versions
-from lfray.trial.costs import cost_measures
+from lfray.trial.costs import cost_measures, gang_costs
 from lfray.trial.failed import put_failure
+from lfray.trial.keep import adapted_model, save, whole_model
 from lfray.trial.rows import SplitTokens, predictions
+from lfray.trial.training import explained, fit_plan, make_stepper, smaller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lfray.data.prepared import PreparedData, SplitRows
+    from lfray.engine.contract import Stepper
+    from lfray.model.adapt import Adapted
     from lfray.space.trial import TrialConfig, TrialJob
 
 SPLITS = ("train", "validation", "test")
@@ -61,17 +62,43 @@ def run_trial(job: TrialJob, bench: Bench) -> Iterator[CurvePoint | TrialRecord]
     """
     stage, started, clock = Stage(), datetime.now(UTC), time.monotonic()
     storage = Storage(Path(job.where.storage))
-    try:
-        yield from _straight_line(job, bench, stage, storage, started, clock)
-    except Exception as error:  # one failed trial is a record, whatever failed in it
-        failure = Failure(stage.now, type(error).__name__, str(error), traceback.format_exc())
-        yield put_failure(storage, job, failure, started=started, seconds=time.monotonic() - clock)
+    while True:
+        try:
+            yield from _straight_line(job, bench, stage, started, clock)
+            return
+        except Exception as error:  # one failed trial is a record, whatever failed in it
+            halved = smaller(job, error)
+            if halved is None:
+                shown = explained(job, error)
+                failure = Failure(stage.now, type(shown).__name__, str(shown), traceback.format_exc())
+                yield put_failure(storage, job, failure, started=started, seconds=time.monotonic() - clock)
+                return
+            job = halved
+
+
+def run_rank(job: TrialJob, bench: Bench, stage: Stage, on_update: Callable[[int], None]) -> Iterator[CurvePoint | TrialRecord]:
+    """Run one trial as one worker of its gang, whose process group stands.
+
+    Args:
+        job: The trial and where to find things.
+        bench: This worker's caches.
+        stage: Told where the trial stands.
+        on_update: Told the number of every update that is done.
+    """
+    yield from _straight_line(job, bench, stage, datetime.now(UTC), time.monotonic(), on_update=on_update)
 
 
 def _straight_line(
-    job: TrialJob, bench: Bench, stage: Stage, storage: Storage, started: datetime, clock: float
+    job: TrialJob,
+    bench: Bench,
+    stage: Stage,
+    started: datetime,
+    clock: float,
+    *,
+    on_update: Callable[[int], None] = lambda step: None,
 ) -> Iterator[CurvePoint | TrialRecord]:
     config, warm = job.config, bench.trials > 0
+    storage = Storage(Path(job.where.storage))
     device = bench.start(job)
     stage.now = "data"
     data = bench.data(job)
@@ -79,22 +106,18 @@ def _straight_line(
     held_out = {name: data.split(name) for name in ("validation", "test")}
 
     stage.now = "model"
-    loaded = bench.model(job)
-    meter = Meter(device, retained_gib=bench.retained_gib)
+    adapted = adapted_model(job, bench)
+    meter = Meter(device, retained_gib=bench.retained_gib, on_update=on_update)
     tokenizer = bench.tokenizer(job)
-    seed = 0 if config.seed is None else config.seed
-    draw_head(loaded, seed)
-    torch.manual_seed(seed)
-    adapted = adapt(loaded, config.method)
     objective = make_objective(config.task, answer_ids(tokenizer, config.task) if config.task.answers else None)
     rows = SplitTokens(bench.tokens(job, data), objective, tokenizer.pad_token_id)
 
     stage.now = "train"
-    checkpoints = Checkpoints(storage.trial_folder(config.trial_id) / "checkpoint")
-    plan = _fit_plan(job, seed)
+    checkpoints = Checkpoints(storage.trial_folder(config.trial_id) / "checkpoint", keep=job.execution.keep_checkpoints)
+    plan = fit_plan(job)
     curve: list[CurvePoint] = []
     with meter.watch():
-        stepper = SingleStepper(adapted.model, objective, plan, device=device)
+        stepper = make_stepper(job, adapted, objective, plan, device=device)
         if plan is not None:
             held = _held(rows, held_out["validation"], job.execution.evaluation_batch)
             points = fit(stepper, rows.training(kept), plan, pad_id=rows.pad_id, checkpoints=checkpoints, meter=meter, held=held)
@@ -110,18 +133,26 @@ def _straight_line(
             scores = score(stepper, rows.scoring(split), batch_rows=job.execution.evaluation_batch, pad_id=rows.pad_id)
             tables.append(predictions(objective, scores, name, split, config))
 
+    # The last that all ranks do together; rank 0 goes on alone.
+    spent = stepper.ranks.everyone(meter.account(hostname()))
+    weights = stepper.gathered() if stepper.sharded and (adapted.peft or job.execution.keep_weights) else None
+    execution = _execution(job, adapted, stepper, checkpoints, warm=warm)
+    stepper.close()
+    if stepper.ranks.rank != 0:
+        return
+
     stage.now = "measure"
     measures = [m for table, name in zip(tables, held_out, strict=True) for m in _measure(table, name, config)]
 
     stage.now = "save"
-    kept_bytes = _save(storage, job, adapted, tables)
-    costs = cost_measures(meter, adapted, kept_bytes=kept_bytes, gpus=job.execution.gpus, trains=plan is not None)
+    kept_bytes = save(storage, job, adapted if weights is None else whole_model(job, bench, weights), tables)
+    costs = cost_measures(gang_costs(spent), adapted, kept_bytes=kept_bytes, gpus=job.execution.gpus, trains=plan is not None)
     record = TrialRecord(
         config=config,
         state="COMPLETED",
         measures=(*measures, *costs),
         curve=tuple(curve),
-        execution=_execution(job, stepper, checkpoints, warm=warm),
+        execution=execution,
         data=counts,
         context=job.context,
         started_at=started.isoformat(timespec="milliseconds"),
@@ -191,19 +222,6 @@ def _timed_next(points: Iterator[CurvePoint], meter: Meter) -> CurvePoint | None
         return next(points, None)
 
 
-def _fit_plan(job: TrialJob, seed: int) -> FitPlan | None:
-    train = job.config.train
-    if train is None:
-        return None
-    fields = train.model_dump()
-    return FitPlan(
-        **fields,
-        micro_batch=min(job.execution.micro_batch, train.effective_batch),
-        seed=seed,
-        checkpoint_seconds=job.execution.checkpoint_seconds,
-    )
-
-
 def _measure(table: Predictions, name: str, config: TrialConfig) -> tuple[Measure, ...]:
     settings = MeasureSettings(
         min_group_rows=config.data.min_group_rows,
@@ -215,41 +233,31 @@ def _measure(table: Predictions, name: str, config: TrialConfig) -> tuple[Measur
     return measure_classification(table, settings)
 
 
-def _save(storage: Storage, job: TrialJob, adapted: Adapted, tables: list[Predictions]) -> int:
-    """Predictions and, where wanted, weights, each put in place whole; returns the bytes that must be kept beside the base."""
-    folder = storage.trial_folder(job.config.trial_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "predictions.parquet.part"
-    write_predictions(Predictions.concatenate(tables), part)
-    part.replace(folder / "predictions.parquet")
-    # Counted, not weighed: whether a full model is kept must not change its record.
-    whole = sum(p.numel() * p.element_size() for p in adapted.model.parameters()) if job.config.train is not None else 0
-    if not adapted.peft and not (job.execution.keep_weights and whole):
-        return whole
-    temporary = folder / "adapter.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    size = save_adapted(adapted, temporary, base_name=job.context.get("base_folder", job.where.model))
-    if job.execution.keep_weights:
-        replace_folder(temporary, folder / "adapter")
-    else:
-        shutil.rmtree(temporary)
-    return size if adapted.peft else whole
-
-
-def _execution(job: TrialJob, stepper: SingleStepper, checkpoints: Checkpoints, *, warm: bool) -> Execution:
-    train = job.config.train
+def _execution(job: TrialJob, adapted: Adapted, stepper: Stepper, checkpoints: Checkpoints, *, warm: bool) -> Execution:
+    """What really ran: of the engine and the model what they say themselves. Collective."""
+    train, facts, asked = job.config.train, stepper.facts, job.execution
+    hosts = stepper.ranks.everyone((hostname(), hardware_key(stepper.device, asked.cpus)))
     return Execution(
-        hardware_key=hardware_key(stepper.device, job.execution.cpus),
+        hardware_key=" + ".join(sorted({key for _, key in hosts})),
         device=str(stepper.device),
         threads=torch.get_num_threads(),
-        world_size=1,
-        stepper=stepper.name,
-        kernel=stepper.kernel,
-        micro_batch=job.execution.micro_batch,
+        world_size=facts.world_size,
+        stepper=facts.stepper,
+        kernel=facts.kernel,
+        micro_batch=asked.micro_batch,
         precision="fp32" if train is None else train.precision,
-        evaluation_batch=job.execution.evaluation_batch,
+        evaluation_batch=asked.evaluation_batch,
         warm=warm,
         resumed_at_step=checkpoints.resumed_at,
         hostname=hostname(),
         versions=versions(),
+        zero_stage=facts.zero_stage,
+        offload=facts.offload,
+        attention=attention_of(adapted.model),
+        gradient_checkpointing=train is not None and asked.gradient_checkpointing,
+        hosts=tuple(host for host, _ in hosts) if facts.world_size > 1 else (),
+        out_of_memory_at=asked.out_of_memory_at,
+        checkpoints_passed_over=tuple(checkpoints.passed_over),
+        restarts=asked.restarts,
+        deepspeed=asked.deepspeed if facts.zero_stage else {},
     )

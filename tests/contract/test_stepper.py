@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lfray.engine.batches import collate
+from lfray.engine.batches import collate, share
 from lfray.engine.single import SingleStepper
 from tests.unit.engine.toy import Toy, ToyObjective, make_plan, make_rows
 
@@ -23,6 +23,19 @@ ROWS = make_rows(64)
 
 def batch_of(stepper: Stepper, start: int, stop: int) -> Batch:
     return collate(ROWS, np.arange(start, stop), pad_id=0, device=stepper.device)
+
+
+def step(stepper: Stepper, cuts: list[tuple[int, int]], rate: float) -> torch.Tensor:
+    """One update on the rows of all cuts, each dealt out among the ranks; the mean loss of all of them."""
+    ranks = stepper.ranks
+    batches = []
+    for start, stop in cuts:
+        index = np.arange(start, stop)
+        for mine, real in share(index, len(index), rank=ranks.rank, size=ranks.size):
+            batches.append(collate(ROWS, mine, pad_id=0, device=stepper.device, real=real))
+    part = stepper.update(batches, rate, rows=sum(stop - start for start, stop in cuts))
+    assert part.ndim == 0
+    return ranks.total(part)
 
 
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -72,79 +85,80 @@ class StepperContract(ABC):
     )
     def test_an_update_is_adamws(self, plan: dict[str, Any]) -> None:
         stepper, by_hand = self.built(**plan), AdamWByHand(Toy(), make_plan(**plan))
-        for step, rate in enumerate((0.02, 0.01, 0.03, 0.005)):
-            loss = stepper.update([batch_of(stepper, 16 * step, 16 * step + 16)], rate)
-            assert loss.ndim == 0
+        for turn, rate in enumerate((0.02, 0.01, 0.03, 0.005)):
+            loss = step(stepper, [(16 * turn, 16 * turn + 16)], rate)
             expected = by_hand.update(
-                collate(ROWS, np.arange(16 * step, 16 * step + 16), pad_id=0, device=torch.device("cpu")), rate
+                collate(ROWS, np.arange(16 * turn, 16 * turn + 16), pad_id=0, device=torch.device("cpu")), rate
             )
             assert float(loss) == pytest.approx(expected, rel=1e-5)
-        for name, weight in stepper.weights().items():
+        for name, weight in stepper.gathered().items():
             torch.testing.assert_close(weight, by_hand.named[name].detach().float(), rtol=2e-5, atol=2e-6)
 
     @pytest.mark.parametrize("cuts", [[0, 8, 16], [0, 10, 16], [0, 1, 2, 16]])
     def test_micro_batches_do_not_change_the_update(self, cuts: list[int]) -> None:
         whole, cut = self.built(), self.built()
         for _ in range(3):
-            one = whole.update([batch_of(whole, 0, 16)], 0.01)
-            other = cut.update([batch_of(cut, a, b) for a, b in pairwise(cuts)], 0.01)
+            one = step(whole, [(0, 16)], 0.01)
+            other = step(cut, list(pairwise(cuts)), 0.01)
             # The mean over rows, not over micro-batches.
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
-        for name, weight in whole.weights().items():
-            torch.testing.assert_close(weight, cut.weights()[name], rtol=0, atol=1e-6)
+        other_weights = cut.gathered()
+        for name, weight in whole.gathered().items():
+            torch.testing.assert_close(weight, other_weights[name], rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize("updates", [1, 3])
     def test_weights_and_optimizer_carry_over_to_the_bit(self, updates: int) -> None:
         first, second = self.built(), self.built(seed=99)
-        for step in range(updates):
-            first.update([batch_of(first, 8 * step, 8 * step + 8)], 0.02)
+        for turn in range(updates):
+            step(first, [(8 * turn, 8 * turn + 8)], 0.02)
         second.load_weights(first.weights())
         second.load_optimizer_tensors(first.optimizer_tensors())
         assert same_bits(second.weights(), first.weights())
         assert same_bits(second.optimizer_tensors(), first.optimizer_tensors())
-        for step in range(3):
-            losses = [float(s.update([batch_of(s, 32 + 8 * step, 40 + 8 * step)], 0.01)) for s in (first, second)]
+        for turn in range(3):
+            losses = [float(step(s, [(32 + 8 * turn, 40 + 8 * turn)], 0.01)) for s in (first, second)]
             assert losses[0] == losses[1]
         assert same_bits(second.weights(), first.weights())
         assert same_bits(second.optimizer_tensors(), first.optimizer_tensors())
 
-    def test_before_the_first_update_there_is_no_optimizer_state(self) -> None:
-        assert self.built().optimizer_tensors() == {}
+    def test_before_the_first_update_the_optimizer_remembers_nothing(self) -> None:
+        assert not any(tensor.any() for tensor in self.built().optimizer_tensors().values())
 
     def test_what_is_handed_out_is_a_copy_on_the_cpu(self) -> None:
         stepper = self.built()
-        stepper.update([batch_of(stepper, 0, 8)], 0.02)
+        step(stepper, [(0, 8)], 0.02)
         weights, state = stepper.weights(), stepper.optimizer_tensors()
         kept = {name: tensor.clone() for name, tensor in (weights | state).items()}
-        stepper.update([batch_of(stepper, 8, 16)], 0.02)
+        step(stepper, [(8, 16)], 0.02)
         assert same_bits(weights | state, kept)
         assert {tensor.device.type for tensor in kept.values()} == {"cpu"}
         assert not any(tensor.requires_grad for tensor in kept.values())
 
     def test_what_is_loaded_is_copied(self) -> None:
         stepper = self.built()
-        stepper.update([batch_of(stepper, 0, 8)], 0.02)
+        step(stepper, [(0, 8)], 0.02)
         weights, state = stepper.weights(), stepper.optimizer_tensors()
         kept = {name: tensor.clone() for name, tensor in (weights | state).items()}
         stepper.load_weights(weights)
         stepper.load_optimizer_tensors(state)
-        stepper.update([batch_of(stepper, 8, 16)], 0.02)
+        step(stepper, [(8, 16)], 0.02)
         assert same_bits(weights | state, kept)
 
     def test_only_what_learns_is_handed_out_and_moves(self) -> None:
         model = Toy()
         stepper = self.make(model, make_plan(), ToyObjective())
-        before = stepper.weights()
-        assert before.keys() == {"embed.weight", "norm.weight", "norm.bias", "out.weight", "out.bias"}
-        stepper.update([batch_of(stepper, 0, 16)], 0.02)
-        after = stepper.weights()
+        before = stepper.gathered()
+        assert stepper.ranks.rank > 0 or before.keys() == {"embed.weight", "norm.weight", "norm.bias", "out.weight", "out.bias"}
+        step(stepper, [(0, 16)], 0.02)
+        after = stepper.gathered()
         assert not any(torch.equal(before[name], after[name]) for name in before)
-        assert torch.equal(model.scale.cpu(), torch.full_like(model.scale, 1.5).cpu())
+        # Where it is shared out among ranks, this rank may hold nothing of it.
+        assert torch.equal(model.scale.detach().cpu(), torch.full_like(model.scale, 1.5).cpu())
 
     def test_at_rate_zero_nothing_moves(self) -> None:
         stepper = self.built()
         before = stepper.weights()
-        stepper.update([batch_of(stepper, 0, 16)], 0.0)
+        step(stepper, [(0, 16)], 0.0)
         assert same_bits(stepper.weights(), before)
 
     def test_looking_leaves_no_trace(self) -> None:
@@ -153,8 +167,8 @@ class StepperContract(ABC):
         results = []
         for stepper in (looked, plain):
             torch.manual_seed(7)
-            for step in range(3):
-                stepper.update([batch_of(stepper, 8 * step, 8 * step + 8)], 0.02)
+            for turn in range(3):
+                step(stepper, [(8 * turn, 8 * turn + 8)], 0.02)
                 if stepper is looked:
                     losses, scores = stepper.losses(batch_of(stepper, 0, 8)), stepper.scores(batch_of(stepper, 0, 8))
                     assert not losses.requires_grad
@@ -170,19 +184,20 @@ class StepperContract(ABC):
         assert stepper.losses(batch).shape == (16,)
         assert stepper.scores(batch).shape == (16, 3)
         evaluated = float(stepper.losses(batch).mean())
-        trained = {float(stepper.update([batch], 0.0)) for _ in range(4)}
+        trained = {float(step(stepper, [(0, 16)], 0.0)) for _ in range(4)}
         assert len(trained) == 4
         assert evaluated not in trained
 
     def test_scores_and_losses_are_fp32_under_bf16_and_so_are_the_weights(self) -> None:
         half, full = self.built(precision="bf16"), self.built()
         for stepper in (half, full):
-            for step in range(3):
-                stepper.update([batch_of(stepper, 8 * step, 8 * step + 8)], 0.01)
+            for turn in range(3):
+                step(stepper, [(8 * turn, 8 * turn + 8)], 0.01)
         assert half.scores(batch_of(half, 0, 8)).dtype == torch.float32
-        for name, weight in half.weights().items():
+        full_weights = full.gathered()
+        for name, weight in half.gathered().items():
             assert weight.dtype == torch.float32
-            torch.testing.assert_close(weight, full.weights()[name], rtol=0, atol=0.05)
+            torch.testing.assert_close(weight, full_weights[name], rtol=0, atol=0.05)
 
     def test_without_a_plan_it_scores_as_with_one(self) -> None:
         with_plan, without = self.built(), self.make(Toy(), None, ToyObjective())

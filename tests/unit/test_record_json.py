@@ -47,6 +47,29 @@ def test_a_record_comes_back_as_it_was_written() -> None:
     assert back.measures[0].value == 0.1 + 0.2
 
 
+def test_how_a_gang_ran_comes_back() -> None:
+    record = sample()
+    assert record.execution is not None
+    execution = replace(
+        record.execution, world_size=2, zero_stage=3, offload=("optimizer", "parameters"), hosts=("a", "b"), attention="sdpa",
+        out_of_memory_at=(16, 8), restarts=1, gradient_checkpointing=True,
+        deepspeed={"zero_optimization": {"reduce_bucket_size": 1000, "leaf_module": {"classes": ["x.Y"]}}},
+    )  # fmt: skip
+    back = through_text(replace(record, execution=execution))
+    assert back.execution == execution
+
+
+def test_a_record_of_lfray_0_1_0_is_still_read() -> None:
+    """It says nothing of gangs: one process, with everything in its memory."""
+    older = broken()
+    late = ("zero_stage", "offload", "attention", "gradient_checkpointing", "hosts", "out_of_memory_at", "restarts", "deepspeed")
+    for field in late:
+        del older["execution"][field]
+    execution = record_from_json(older).execution
+    assert execution is not None
+    assert [getattr(execution, field) for field in late] == [0, (), "unknown", False, (), (), 0, {}]
+
+
 @pytest.mark.parametrize("method", ["base", "head", "lora", "dora", "full"])
 def test_every_method_comes_back_with_its_id(method: str) -> None:
     record = make_record(method)

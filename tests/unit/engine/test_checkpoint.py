@@ -26,7 +26,7 @@ def saved(folder: Path, steps: int) -> SingleStepper:
     """A stepper after that many updates, with a checkpoint after each."""
     stepper, checkpoints = make_stepper(), Checkpoints(folder)
     for step in range(1, steps + 1):
-        stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02)
+        stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02, rows=16)
         checkpoints.save(
             stepper, FitState(step=step, curve=[CurvePoint(step, 0.5, 0.25, 0.02)], window=[0.1 + 0.2], spent={"tokens": 7})
         )
@@ -38,12 +38,12 @@ def names(folder: Path) -> list[str]:
 
 
 def truncate(folder: Path) -> None:
-    path = folder / "optimizer.safetensors"
+    path = folder / "optimizer-0.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def flip(folder: Path) -> None:
-    path = folder / "weights.safetensors"
+    path = folder / "weights-0.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -52,10 +52,10 @@ def flip(folder: Path) -> None:
 SPOIL: dict[str, Callable[[Path], object]] = {
     "weights with a bit flipped": flip,
     "optimizer cut short": truncate,
-    "a file is gone": lambda folder: (folder / "random.safetensors").unlink(),
+    "a file is gone": lambda folder: (folder / "random-0.safetensors").unlink(),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "manifest cut short": lambda folder: (folder / "manifest.json").write_text('{"weights.'),
-    "manifest of another kind": lambda folder: (folder / "manifest.json").write_text('["weights.safetensors"]'),
+    "manifest of another kind": lambda folder: (folder / "manifest.json").write_text('["weights-0.safetensors"]'),
     "manifest lists nothing": lambda folder: (folder / "manifest.json").write_text("{}"),
 }
 
@@ -83,7 +83,7 @@ def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
 def test_the_best_weights_come_back(tmp_path: Path) -> None:
     stepper = make_stepper()
     best = {name: torch.full_like(weight, 0.5) for name, weight in stepper.weights().items()}
-    stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02)
+    stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02, rows=16)
     Checkpoints(tmp_path).save(stepper, FitState(step=1, best_value=-0.75, best=best))
     state = Checkpoints(tmp_path).restore(make_stepper())
     assert state is not None
@@ -105,7 +105,7 @@ def test_a_spoilt_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, h
     state = checkpoints.restore(make_stepper())
     assert state is not None
     assert state.step == 2
-    assert checkpoints.passed_over == ["step-000000003"]
+    assert [name.split(":")[0] for name in checkpoints.passed_over] == ["step-000000003"]
     assert checkpoints.resumed_at == 2
 
 

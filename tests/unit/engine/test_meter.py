@@ -74,20 +74,20 @@ def test_seconds_add_up_by_stage() -> None:
 
 def test_tokens_and_their_squares_add_up() -> None:
     meter = Meter(CPU)
-    meter.count_tokens(np.array([3, 4]))
-    meter.count_tokens(np.array([5]))
+    meter.count_update(1, np.array([3, 4]))
+    meter.count_update(1, np.array([5]))
     assert (meter.tokens, meter.squared_tokens) == (12, 50)
 
 
 def test_what_was_spent_is_carried_into_the_next_process() -> None:
     first, second = Meter(CPU), Meter(CPU)
     with first.watch(), first.stage("train"):
-        first.count_tokens(np.array([3, 4]))
+        first.count_update(1, np.array([3, 4]))
         spent = first.spent()
     assert 0 < spent["train_seconds"] <= first.seconds["train"]
     with second.watch(), second.stage("train"):
         second.carry(spent | {"peak_memory_gib": 1e6})
-        second.count_tokens(np.array([5]))
+        second.count_update(1, np.array([5]))
     assert (second.tokens, second.squared_tokens) == (12, 50)
     assert second.seconds["train"] > spent["train_seconds"]
     if read_peak_memory_gib(CPU) is not None:

@@ -28,12 +28,12 @@ def test_a_group_without_parameters_is_left_out() -> None:
 def test_a_stepper_that_cannot_learn_refuses_to() -> None:
     stepper = SingleStepper(Toy(), ToyObjective(), None, device=torch.device("cpu"))
     with pytest.raises(AssertionError, match="without a plan"):
-        stepper.update([], 0.1)
+        stepper.update([], 0.1, rows=1)
 
 
 def test_gradients_are_gone_after_an_update() -> None:
     model = Toy()
     stepper = SingleStepper(model, ToyObjective(), make_plan(), device=torch.device("cpu"))
     rows = make_rows(8)
-    stepper.update([collate(rows, torch.arange(8).numpy(), pad_id=0, device=stepper.device)], 0.01)
+    stepper.update([collate(rows, torch.arange(8).numpy(), pad_id=0, device=stepper.device)], 0.01, rows=8)
     assert all(parameter.grad is None for parameter in model.parameters())

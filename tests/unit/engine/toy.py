@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,14 @@ if TYPE_CHECKING:
 VOCABULARY, WIDTH, CLASSES = 20, 6, 3
 
 
+class Output(dict[str, torch.Tensor]):
+    """A mapping with attributes, like transformers' outputs: DDP and DeepSpeed look into mappings for the tensors behind which they hook."""
+
+    @property
+    def logits(self) -> torch.Tensor:
+        return self["logits"]
+
+
 class Toy(nn.Module):
     """Mean of embeddings, dropout, norm, linear; a frozen scale that must never move."""
 
@@ -32,10 +39,10 @@ class Toy(nn.Module):
             self.out = nn.Linear(WIDTH, CLASSES)
             self.scale = nn.Parameter(torch.full((WIDTH,), 1.5), requires_grad=False)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Output:
         mask = attention_mask[..., None].float()
         mean = (self.embed(input_ids) * mask).sum(1) / mask.sum(1)
-        return SimpleNamespace(logits=self.out(self.dropout(self.norm(mean * self.scale))))
+        return Output(logits=self.out(self.dropout(self.norm(mean * self.scale))))
 
 
 class Died(Exception):

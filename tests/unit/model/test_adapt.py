@@ -16,7 +16,7 @@ from tests.unit.model.tiny import CLASSES, loaded, logits, train_a_little
 
 if TYPE_CHECKING:
     from lfray.model.adapt import Adapted
-    from tests.unit.model.tiny import Bases
+    from tests.unit.model.tiny import Bases, Families
 
 # Plain peft 0.21, which one test calls as a user would, reads a property that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -255,3 +255,50 @@ def test_an_adapter_of_a_causal_model_loads_again(bases: Bases, tmp_path: Path) 
     save_adapted(made, tmp_path, base_name=str(bases.gpt2))
     again = load_adapter(loaded(bases.gpt2, head="verbalizer").model, tmp_path)
     assert torch.equal(logits(again, bases.gpt2), logits(made.model, bases.gpt2))
+
+
+OPT_NAMES = {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"}
+FAMILIES = {
+    "opt": (OPT_NAMES, 2 * (4 * (16 + 16) + 2 * (16 + 32))),
+    "opt_projected": (OPT_NAMES | {"project_in", "project_out"}, 2 * (4 * (16 + 16) + 2 * (16 + 32)) + 2 * (8 + 16)),
+    "llama": (
+        {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+        2 * (2 * (16 + 16) + 2 * (16 + 8) + 3 * (16 + 24)),
+    ),
+}
+"""Names of the linear modules, and the sum of their inputs and outputs, from the configurations in tiny.py by hand."""
+
+
+@pytest.mark.parametrize("base", FAMILIES)
+@pytest.mark.parametrize("head", ["sequence", "verbalizer"])
+def test_all_linear_finds_the_layers_of_opt_and_llama(families: Families, base: str, head: str) -> None:
+    names, extent = FAMILIES[base]
+    made = adapt(loaded(getattr(families, base), head=head), lora(4))
+    assert {name.rpartition(".")[2] for name in carriers(made)} == names
+    assert made.adapter_parameters == 4 * extent
+    # OPT's classification head reads what project_out narrows.
+    head_inputs = 8 if base == "opt_projected" else 16
+    assert made.trainable_parameters == 4 * extent + (2 * head_inputs if head == "sequence" else 0)
+
+
+@pytest.mark.parametrize("base", FAMILIES)
+@pytest.mark.parametrize("method", ["head", "lora", "full"])
+def test_opt_and_llama_learn_what_the_method_says_and_load_again(
+    families: Families, tmp_path: Path, base: str, method: str
+) -> None:
+    folder = getattr(families, base)
+    plain = loaded(folder)
+    assert plain.head_keys == plain.fresh_keys == ("score.weight",)
+    torch.manual_seed(13)
+    made = adapt(plain, METHODS[method])
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    train_a_little(made.model, folder, steps=3)
+    moved = {name for name, p in made.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == set(learning(made))
+    save_adapted(made, tmp_path / "kept", base_name=str(folder))
+    expected = logits(made.model, folder)
+    if method == "full":
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "kept", dtype=torch.float32)
+        assert torch.equal(logits(model, folder), expected)
+    else:
+        assert torch.equal(logits(load_adapter(loaded(folder, seed=99).model, tmp_path / "kept"), folder), expected)

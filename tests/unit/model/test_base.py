@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import XLNetConfig, XLNetForSequenceClassification
 
-from lfray.errors import ModelError
+from lfray.errors import CapacityError, ModelError
 from lfray.model.base import draw_head, load_model
-from lfray.model.folder import load_tokenizer
-from tests.unit.model.tiny import CLASSES, copied, edit_config, loaded, logits
+from lfray.model.execution import attention_of
+from lfray.model.folder import load_tokenizer, model_facts
+from tests.unit.model.tiny import CLASSES, POSITIONS, copied, edit_config, inputs, loaded, logits
 
 if TYPE_CHECKING:
-    from tests.unit.model.tiny import Bases
+    from tests.unit.model.tiny import Bases, Families
 
 
 def drop_weights(folder: Path, part: str) -> None:
@@ -133,3 +136,59 @@ def test_a_trained_head_with_the_same_classes_in_another_order_is_refused(bases:
     edit_config(folder, id2label={str(index): name for index, name in enumerate(reversed(CLASSES))})
     with pytest.raises(ModelError, match="must be in the order"):
         load_model(folder, head="sequence", class_names=CLASSES, pad_id=0)
+
+
+@pytest.mark.parametrize("base", ["opt", "opt_projected", "llama"])
+def test_the_head_of_opt_and_llama_reads_the_last_token_that_is_not_padding(families: Families, base: str) -> None:
+    folder = getattr(families, base)
+    model: Any = loaded(folder).model
+    together, given = logits(model, folder), inputs(folder)
+    with torch.inference_mode():
+        scored = model.score(model.model(**given).last_hidden_state)
+    for row, mask in enumerate(given["attention_mask"]):
+        last = int(mask.sum()) - 1
+        torch.testing.assert_close(together[row], scored[row, last], rtol=1e-5, atol=1e-6)
+        with torch.inference_mode():
+            alone = model(input_ids=given["input_ids"][row : row + 1, : last + 1]).logits[0]
+        torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("base", ["opt", "llama"])
+def test_opt_and_llama_take_as_many_tokens_as_their_facts_say(families: Families, base: str) -> None:
+    folder = getattr(families, base)
+    facts = model_facts(folder)
+    assert facts.max_positions == POSITIONS
+    with torch.inference_mode():
+        full = loaded(folder).model(input_ids=torch.full((1, facts.max_positions), 5)).logits
+    assert torch.isfinite(full).all()
+    if base == "opt":  # learned positions, the first two of which OPT leaves out; Llama's are computed
+        with pytest.raises(IndexError), torch.inference_mode():
+            loaded(folder).model(input_ids=torch.full((1, facts.max_positions + 1), 5))
+
+
+def test_the_head_of_opt_has_the_spread_that_the_configuration_names(families: Families) -> None:
+    state = loaded(families.opt, classes=tuple("abcdefghijklmnop")).model.state_dict()
+    assert float(state["score.weight"].std()) == pytest.approx(0.3, rel=0.2)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("head", ["sequence", "verbalizer"])
+def test_the_attention_that_was_asked_for_runs(bases: Bases, attention: str, head: str) -> None:
+    model = load_model(bases.gpt2, head=head, class_names=CLASSES, pad_id=256, attention=attention)
+    assert attention_of(model.model) == attention
+
+
+def test_an_attention_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "xlnet"
+    config = XLNetConfig(vocab_size=30, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    XLNetForSequenceClassification(config).save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"XLNetForSequenceClassification has \(eager; got sdpa\)"):
+        load_model(folder, head="sequence", class_names=CLASSES, pad_id=5, attention="sdpa")
+    found = load_model(folder, head="sequence", class_names=CLASSES, pad_id=5, attention="eager")
+    assert attention_of(found.model) == "eager"
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash_attn is installed")
+def test_flash_attention_without_its_package_is_refused(bases: Bases) -> None:
+    with pytest.raises(CapacityError, match=r"needs the package flash_attn and a GPU .*Install flash-attn"):
+        load_model(bases.gpt2, head="sequence", class_names=CLASSES, pad_id=256, attention="flash_attention_2")

@@ -11,7 +11,7 @@ from lfray.space.trial import FullMethod, HeadMethod, LoraMethod, Method
 from tests.unit.model.tiny import LAYERS, WIDTH, loaded
 
 if TYPE_CHECKING:
-    from tests.unit.model.tiny import Bases
+    from tests.unit.model.tiny import Bases, Families
 
 TOKENS, SQUARED = 1000, 50_000
 BACKBONE = LAYERS * 12 * WIDTH**2
@@ -52,3 +52,16 @@ def test_a_model_that_does_not_say_its_shape_has_no_estimate(trainable: bool) ->
     model = nn.Linear(3, 2)
     assert training_flops(model, tokens=1, squared_tokens=1, backbone_learns=trainable) is None
     assert linear_parameters(model) == 6
+
+
+OPT = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * 32)
+LLAMA = LAYERS * (2 * WIDTH**2 + 2 * WIDTH * 8 + 3 * WIDTH * 24)
+
+
+@pytest.mark.parametrize(("base", "multiplied"), [("opt", OPT), ("opt_projected", OPT + 2 * WIDTH * 8), ("llama", LLAMA)])
+def test_opt_and_llama_have_an_estimate(families: Families, base: str, multiplied: int) -> None:
+    head = 2 * (8 if base == "opt_projected" else WIDTH)
+    made = adapt(loaded(getattr(families, base)), FullMethod())
+    forward = 2 * (multiplied + head) * TOKENS + ATTENTION
+    found = training_flops(made.model, tokens=TOKENS, squared_tokens=SQUARED, backbone_learns=True)
+    assert found == 2 * forward + 2 * (multiplied + head) * TOKENS

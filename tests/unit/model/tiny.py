@@ -56,6 +56,44 @@ def make_bases(root: Path) -> Bases:
     return folders
 
 
+@dataclass(frozen=True)
+class Families:
+    """Folders of causal models."""
+
+    opt: Path
+    """With a pad token, as OPT-1.3B."""
+    opt_projected: Path
+    """Embeddings narrower than the layers, norms behind the blocks: as OPT-350m."""
+    llama: Path
+    """Grouped queries, no pad token."""
+
+
+def make_families(root: Path) -> Families:
+    """Save them all under `root`; weights come from a fixed seed."""
+    import torch
+    import transformers as tf
+
+    opt = {
+        "vocab_size": 258, "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "ffn_dim": 32,
+        "max_position_embeddings": POSITIONS, "pad_token_id": 257, "bos_token_id": 256, "eos_token_id": 256, "dropout": 0.0,
+        "init_std": 0.3,
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        llama = tf.LlamaConfig(
+            vocab_size=257, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=24, max_position_embeddings=POSITIONS, bos_token_id=256, eos_token_id=256, initializer_range=0.3,
+        )  # fmt: skip
+        folders = Families(*(root / name for name in ("opt", "opt-projected", "llama")))
+        padded = byte_tokenizer()
+        padded.add_special_tokens({"pad_token": "<pad>"})
+        _save(tf.OPTForCausalLM(tf.OPTConfig(**opt, word_embed_proj_dim=WIDTH)), padded, folders.opt)
+        projected = tf.OPTConfig(**opt, word_embed_proj_dim=8, do_layer_norm_before=False)
+        _save(tf.OPTForCausalLM(projected), padded, folders.opt_projected)
+        _save(tf.LlamaForCausalLM(llama), byte_tokenizer(), folders.llama)
+    return folders
+
+
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -83,3 +83,17 @@ def test_a_trial_is_closed_and_frozen() -> None:
         TrialConfig.model_validate(PLAIN | {"host": "node-1"})
     with pytest.raises(ValidationError):
         config.seed = 14  # type: ignore[misc]
+
+
+def test_a_four_bit_variant_has_its_own_label_and_id() -> None:
+    plain = make_config("lora", 8)
+    assert isinstance(plain.method, LoraMethod)
+    four_bit = plain.model_copy(update={"method": plain.method.model_copy(update={"variant": "qlora"})})
+    assert isinstance(four_bit.method, LoraMethod)
+    assert (four_bit.method_label, four_bit.rank, four_bit.method.quantized, plain.method.quantized) == (
+        "qlora-r8",
+        8,
+        True,
+        False,
+    )
+    assert TrialConfig.model_validate_json(four_bit.model_dump_json()).trial_id != plain.trial_id

@@ -46,7 +46,7 @@ def test_trackers(tmp_path: Path, uri: str) -> None:
     accepted(tmp_path, tracking=f"{{uri: '{uri}'}}")
 
 
-@pytest.mark.parametrize("gpus", ["0", "0.25", "1", "2"])
+@pytest.mark.parametrize("gpus", ["0", "0.25", "1"])
 def test_gpus(tmp_path: Path, gpus: str) -> None:
     accepted(tmp_path, resources=f"{{gpus_per_trial: {gpus}}}")
 

@@ -48,3 +48,30 @@ def test_a_verbalizer_has_no_head_to_train(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, task=VERBALIZER, methods="{lora: {}}", axes="{rank: {int: [0, 2]}}", search="{samples: 2}")
     assert problem.path == "axes.rank"
     assert "method base" in problem.remedy
+
+
+def test_a_four_bit_base_needs_a_gpu(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, methods="{lora: {variant: qlora}}")
+    assert (problem.path, problem.got) == ("methods.lora.variant", "gpus: 0")
+    assert "needs a GPU" in problem.rule
+    (problem,) = refused(tmp_path, methods="{lora: {variant: qlora}}", resources="{gpus_per_trial: 1, lora: {gpus: 0}}")
+    assert problem.got == "gpus: 0"
+    accepted(tmp_path, methods="{lora: {variant: qlora}}", resources="{lora: {gpus: 1}}")
+
+
+def test_a_four_bit_base_is_not_shared_out(tmp_path: Path) -> None:
+    gpus = "gpus_per_trial: 1, cpus_per_trial: 1"
+    (problem,) = refused(tmp_path, methods="{lora: {variant: qlora}}", resources=f"{{{gpus}, zero_stage: 3}}")
+    assert (problem.path, problem.got) == ("methods.lora.variant", "zero_stage: 3")
+    assert "to 2 or less" in problem.remedy
+    accepted(tmp_path, methods="{lora: {variant: qlora}}", resources=f"{{{gpus}, zero_stage: 2}}")
+    accepted(tmp_path, methods="{lora: {variant: qlora}, full: {}}", resources=f"{{{gpus}, full: {{zero_stage: 3}}}}")
+
+
+def test_a_four_bit_variant_is_found_where_it_stands(tmp_path: Path) -> None:
+    for name in ("variant", "lora.variant", "methods.lora.variant"):
+        (problem,) = refused(tmp_path, methods="{lora: {}}", axes=f"{{{name}: [lora, qlora]}}")
+        assert problem.path == f"axes.{name}[1]"
+    accepted(tmp_path, methods="{lora: {}}", axes="{variant: [lora, dora]}")
+    accepted(tmp_path, methods="{lora: {variant: qlora}, full: {}}", axes="{method: [full]}")
+    accepted(tmp_path, methods="{lora: {variant: qlora}}", axes="{variant: [lora, dora]}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 
 from lfray.data.prepare import prepare_data
 from lfray.errors import CapacityError, DataError
+from lfray.model.execution import attention_of
 from lfray.model.folder import model_facts
 from lfray.spec.stages import TaskSpec
 from lfray.trial.bench import Bench, hostname, versions
@@ -74,6 +76,34 @@ def test_trials_get_copies_that_know_nothing_of_each_other(bases: Bases) -> None
         assert torch.equal(logits(other.model, bases.bert), before)
         assert all(parameter.requires_grad for parameter in other.model.parameters())
     assert (first.head_keys, first.fresh_keys) == (third.head_keys, third.fresh_keys)
+
+
+def test_another_attention_is_another_base(bases: Bases) -> None:
+    bench = Bench()
+    found = [attention_of(bench.model(job_of(bases, attention=name)).model) for name in ("eager", "sdpa", "auto", "eager")]
+    assert found == ["eager", "sdpa", "sdpa", "eager"]
+
+
+def four_bit(job: TrialJob) -> TrialJob:
+    method = job.config.method.model_copy(update={"variant": "qlora"})
+    return job.model_copy(update={"config": job.config.model_copy(update={"method": method})})
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_a_four_bit_base_without_bitsandbytes_is_refused_and_the_worker_goes_on(bases: Bases) -> None:
+    bench = Bench()
+    with pytest.raises(CapacityError, match="pip install bitsandbytes"):
+        bench.model(four_bit(job_of(bases)))
+    assert bench.model(job_of(bases)).head_keys
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes absent: pip install bitsandbytes")
+def test_a_four_bit_base_is_read_anew_for_each_trial(bases: Bases) -> None:
+    bench, job = Bench(), four_bit(job_of(bases))
+    first, second = bench.model(job), bench.model(job)
+    assert not {id(p) for p in first.model.parameters()} & {id(p) for p in second.model.parameters()}
+    assert {str(p.dtype) for p in second.model.parameters()} == {"torch.uint8", "torch.float32"}
+    assert {str(p.dtype) for p in bench.model(job_of(bases)).model.parameters()} == {"torch.float32"}
 
 
 def test_tokenizer_rows_and_tokens_are_paid_for_once(bases: Bases, tmp_path: Path) -> None:

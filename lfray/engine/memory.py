@@ -1,0 +1,24 @@
+"""When memory runs out: telling it from other errors, on a GPU and on a CPU."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+# torch 2.13's CPU allocator raises a plain RuntimeError; so do gloo's and oneDNN's buffers.
+_CPU = re.compile(
+    r"not enough memory|can't allocate memory|could not (create|allocate) .*memory|Cannot allocate memory", re.IGNORECASE
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, says that memory ran out."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError | torch.OutOfMemoryError):
+            return True
+        if isinstance(seen, RuntimeError) and _CPU.search(str(seen)):
+            return True
+        seen = seen.__cause__
+    return False
