@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lfray.engine.contract import Batch, FitPlan, Objective
     from lfray.engine.ranks import Ranks
 
+LARGEST_BUCKET = 500_000_000
+"""Elements; DeepSpeed's default."""
 _OPTIMIZERS = {"DeepSpeedZeroOptimizer": (1, 2), "DeepSpeedZeroOptimizer_Stage3": (3,)}
 
 
@@ -59,7 +61,7 @@ class ZeroStepper:
             model=model,
             optimizer=adamw(model, plan),
             model_parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
-            config=dict(config),
+            config=_fitted(config, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)),
             dist_init_required=False,
         )
         self._gather = deepspeed.zero.GatheredParameters
@@ -179,10 +181,19 @@ def _deepspeed(device: torch.device) -> Any:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # Its own calls of torch.distributed, in every step, use names that torch 2.13 has deprecated.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    # The shared-memory collective would be compiled on first use (77 s, needs gcc and ninja); gloo does the same.
     import deepspeed  # type: ignore[import-untyped]  # ships no types
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+def _fitted(config: Mapping[str, Any], trainable: int) -> dict[str, Any]:
+    """The configuration with buckets no larger than what learns: DeepSpeed's default of 5e8 elements takes 2 GB even for a small model."""
+    bucket = max(1, min(LARGEST_BUCKET, trainable))
+    zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket} | dict(config["zero_optimization"])
+    return {**config, "zero_optimization": zero}
 
 
 def _autocast_forward(model: nn.Module, device: torch.device) -> None:
