@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from lfray.errors import LfrayError, SpecError, StorageError
 from lfray.spec.checks import check_sweep
 from lfray.spec.diff import non_axis_differences
 from lfray.spec.load import LoadedSweep, load_sweep
-from lfray.spec.method_checks import methods_in_use, trained_in_use
+from lfray.spec.method_checks import kinds_in_use
 from lfray.spec.safe import storable
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from lfray.space.facts import DataFacts, ModelFacts
     from lfray.space.trial import TrialConfig, TrialJob
-    from lfray.spec.resources import MethodKind
     from lfray.spec.sweep import SweepSpec
     from lfray.storage import Storage
     from lfray.sweep.capacity import Machines
@@ -102,7 +101,7 @@ def plan(path: Path | str, *, storage: str | None = None, address: str | None = 
     _refuse_other_question(loaded, place)
     place.ensure()
     machines = _machines(address or os.environ.get("RAY_ADDRESS"))
-    refuse_at_once(_kinds(spec), spec.resources, machines)  # the cheap refusal first: preparation can take minutes
+    refuse_at_once(kinds_in_use(spec), spec.resources, machines)  # the cheap refusal first: preparation can take minutes
     prepared = prepare(spec, folder=loaded.folder, storage=place)
     trials = plan_trials(spec, prepared.data.facts, prepared.model, precision=_auto_precision(spec))
     found = {trial.trial_id: place.read_record(trial.trial_id) for trial in trials}
@@ -142,11 +141,6 @@ def _refuse_other_question(loaded: LoadedSweep, storage: Storage) -> None:
         )
 
 
-def _kinds(spec: SweepSpec) -> list[MethodKind]:
-    """Methods that the sweep tries."""
-    return [cast("MethodKind", kind) for kind in {*methods_in_use(spec), *trained_in_use(spec)}]
-
-
 def _machines(address: str | None) -> Machines:
     """The cluster's nodes, or this machine."""
     from lfray.sweep.outlook import local_machines
@@ -164,7 +158,7 @@ def _machines(address: str | None) -> Machines:
 
 def _auto_precision(spec: SweepSpec) -> Literal["fp32", "bf16"]:
     """One precision for the whole sweep, so that methods are compared and not precisions: bf16 where every method has a GPU."""
-    if any(spec.resources.of(kind).gpus <= 0 for kind in _kinds(spec) if kind != "base"):
+    if any(spec.resources.of(kind).gpus <= 0 for kind in kinds_in_use(spec) if kind != "base"):
         return "fp32"
     import torch
 

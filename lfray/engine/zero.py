@@ -191,7 +191,8 @@ def _deepspeed(device: torch.device) -> Any:
 
 def _fitted(config: Mapping[str, Any], trainable: int) -> dict[str, Any]:
     """The configuration with buckets no larger than what learns: DeepSpeed's default of 5e8 elements takes 2 GB even for a small model."""
-    bucket = max(1, min(LARGEST_BUCKET, trainable))
+    # Even: stages 1 and 2 align their parts to two elements and assert that a bucket is so, too (DeepSpeed 0.19, stage_1_and_2.py:390).
+    bucket = max(2, min(LARGEST_BUCKET, trainable + trainable % 2))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket} | dict(config["zero_optimization"])
     return {**config, "zero_optimization": zero}
 

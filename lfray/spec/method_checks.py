@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lfray.names import METHOD_LABELS
 from lfray.spec.axis import TRAINED, resolve_axis
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lfray.errors import Problem
     from lfray.spec.load import LoadedSweep
+    from lfray.spec.resources import MethodKind
     from lfray.spec.yaml_text import Path
 
 
@@ -28,6 +29,12 @@ def trained_in_use(spec: SweepSpec) -> tuple[str, ...]:
     if "lora" in used and _has_rank_zero(spec):
         used.add("head")
     return tuple(method for method in TRAINED if method in used)
+
+
+def kinds_in_use(spec: SweepSpec) -> tuple[MethodKind, ...]:
+    """Methods of which there will be trials, `base` first, `head` also for rank 0. Unknown names are left out: they are refused."""
+    tried = {*methods_in_use(spec), *trained_in_use(spec)}
+    return cast("tuple[MethodKind, ...]", tuple(method for method in ("base", *TRAINED) if method in tried))
 
 
 def where_method(loaded: LoadedSweep, method: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lfray.errors import LfrayError, Problem, did_you_mean
 from lfray.names import (
@@ -22,13 +22,12 @@ from lfray.names import (
     Scope,
     parse_key,
 )
-from lfray.spec.method_checks import methods_in_use
+from lfray.spec.method_checks import kinds_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lfray.spec.load import LoadedSweep
-    from lfray.spec.resources import MethodKind
     from lfray.spec.stages import GroupSpec
     from lfray.spec.yaml_text import Path
 
@@ -66,7 +65,7 @@ def objective_warnings(loaded: LoadedSweep) -> Iterator[Problem]:
     keys = [parse_key(text) for text in loaded.spec.objectives]
     for index, key in enumerate(keys):
         at: Path = ("objectives", index)
-        if key.metric in _GAPS and "full" not in methods_in_use(loaded.spec):
+        if key.metric in _GAPS and "full" not in kinds_in_use(loaded.spec):
             yield loaded.problem(at, "is measured against the full trial, and the sweep has no method full", got=key.text())
         for other in keys[:index]:
             if {key.metric, other.metric} in _TWINS and replace(other, metric=key.metric) == key:
@@ -125,7 +124,7 @@ def _address(loaded: LoadedSweep, key: MetricKey, at: Path) -> Problem | None:
 def _defined(loaded: LoadedSweep, key: MetricKey, at: Path) -> Problem | None:
     """Whether the value can be anything but undefined."""
     spec, metric = loaded.spec, key.metric
-    without = [kind for kind in methods_in_use(spec) if spec.resources.of(cast("MethodKind", kind)).gpus == 0]
+    without = [kind for kind in kinds_in_use(spec) if spec.resources.of(kind).gpus == 0]
     if metric == GPU_SECONDS and without:
         got = f"no GPU for {', '.join(without)}"
         return loaded.problem(at, "is undefined without a GPU (no_gpu)", got=got, remedy="Use cost.worker_seconds")

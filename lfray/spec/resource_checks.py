@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lfray.spec.axis import TRAINED, resolve_axis
 from lfray.spec.deepspeed import ZeroFields, clashes, refused_options
-from lfray.spec.method_checks import methods_in_use, trained_in_use
+from lfray.spec.method_checks import kinds_in_use
 from lfray.spec.resources import MethodResourcesSpec
 from lfray.spec.sweep import RangeAxis
 from lfray.spec.wording import show
@@ -40,7 +40,7 @@ class _Number:
 
 def resource_problems(loaded: LoadedSweep) -> Iterator[Problem]:
     """Problems of `resources`, one a value: methods that take the same value from one place share its problem."""
-    used = _used(loaded)
+    used = kinds_in_use(loaded.spec)
     trained = tuple(method for method in TRAINED if method in used)
     found: dict[tuple[str, int | None], Problem] = {}
     for problem in (
@@ -57,16 +57,10 @@ def resource_problems(loaded: LoadedSweep) -> Iterator[Problem]:
 
 def resource_warnings(loaded: LoadedSweep) -> Iterator[Problem]:
     """Blocks that have no effect."""
-    used = _used(loaded)
+    used = kinds_in_use(loaded.spec)
     for method in ("base", *TRAINED):
         if method in loaded.spec.resources.model_fields_set and method not in used:
             yield loaded.problem(("resources", method), "has no effect: the sweep does not try this method", got="")
-
-
-def _used(loaded: LoadedSweep) -> tuple[MethodKind, ...]:
-    """Methods of which there will be trials: `head` also for rank 0, `base` first. Unknown names are refused elsewhere."""
-    tried = {*methods_in_use(loaded.spec), *trained_in_use(loaded.spec)}
-    return cast("tuple[MethodKind, ...]", tuple(method for method in ("base", *TRAINED) if method in tried))
 
 
 def _own(loaded: LoadedSweep, method: MethodKind) -> MethodResourcesSpec:
@@ -117,7 +111,7 @@ def _rows(loaded: LoadedSweep, method: MethodKind) -> Iterator[Problem]:
             at = batch.at or passes.at or _where(loaded, method, "micro_batch" if micro else "workers")
             got = f"batch_size {batch.value} x gradient_accumulation {passes.value}, {shape.workers} workers"
             got += f" x micro_batch {shape.micro_batch}" if micro else ""
-            got = f"{method}: {got}" if len(_used(loaded)) > 1 else got
+            got = f"{method}: {got}" if len(kinds_in_use(loaded.spec)) > 1 else got
             if at[0] == "axes" and len(at) == 2:
                 remedy = "A range may draw it: list values that fit instead"
             yield loaded.problem(at, rule, got=got, remedy=remedy)
@@ -165,7 +159,7 @@ def _offload(loaded: LoadedSweep, method: MethodKind) -> Iterator[Problem]:
             at = _where(loaded, method, name)
             rule = f"offloading the {what} needs zero_stage {stages}"
             remedy = f"Write {method}: {{zero_stage: {lowest}}}, or remove it"
-            if len(at) == 2 and len(_used(loaded)) > 1:
+            if len(at) == 2 and len(kinds_in_use(loaded.spec)) > 1:
                 remedy = f"Write it under the methods that have one, or {method}: {{{name}: false}}"
             yield loaded.problem(at, rule, got=f"zero_stage {shape.zero_stage} for {method}", remedy=remedy)
 

@@ -93,6 +93,12 @@ class Gang:
         ray.get([keeper.meet.remote(port) for keeper in self._keepers[1:]] + started[1:], timeout=START_SECONDS)
         ray.get([keeper.ready.remote(START_SECONDS) for keeper in self._keepers], timeout=START_SECONDS)
 
+    def pids(self) -> list[int | None]:
+        """Process of each rank."""
+        import ray
+
+        return list(ray.get([keeper.pid.remote() for keeper in self._keepers]))
+
     def begin(self, job: TrialJob) -> None:
         """Give every worker the trial."""
         import ray
@@ -209,6 +215,10 @@ class GangTrial:
             Storage(Path(self._job.where.storage)), self._job, failure, started=self._started, seconds=seconds
         )
         return record.state
+
+    def pids(self) -> list[int | None]:
+        """Process of each rank; empty where no gang stands."""
+        return [] if self._gang is None else self._gang.pids()
 
     def close(self) -> None:
         """End the gang."""

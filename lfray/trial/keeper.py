@@ -136,7 +136,7 @@ class Keeper:
         return Report([*points, *self._said], ended, int(self._updates.value))
 
     def pid(self) -> int | None:
-        """Process id of the worker, for tests that kill it."""
+        """Process id of the worker."""
         return self._process.pid
 
 

@@ -10,14 +10,27 @@ import torch.distributed as dist
 
 from lfray.engine.ddp import DdpStepper
 from lfray.engine.zero import ZeroStepper
+from lfray.errors import LfrayError
 from lfray.spec.deepspeed import ZeroFields, deepspeed_config
-from tests.contract.test_stepper import StepperContract
+from lfray.trial.training import check_engine
+from tests.contract.test_stepper import StepperContract, step
+from tests.unit.engine.toy import Toy, ToyObjective, make_plan
+from tests.unit.jobs import make_job
+from tests.unit.records import make_config
 
 if TYPE_CHECKING:
-    from lfray.engine.contract import FitPlan, Stepper
-    from tests.unit.engine.toy import Toy, ToyObjective
+    from lfray.engine.contract import EngineFacts, FitPlan, Stepper
 
 CPU = torch.device("cpu")
+
+
+def passes_for(facts: EngineFacts, **asked: object) -> bool:
+    """Whether a trial that asked for this engine would be let run on it."""
+    try:
+        check_engine(make_job(make_config("full"), workers=dist.get_world_size(), **asked), facts, trains=True)
+    except LfrayError:
+        return False
+    return True
 
 
 class TestDdp(StepperContract):
@@ -25,6 +38,11 @@ class TestDdp(StepperContract):
         stepper = DdpStepper(model, objective, plan, device=CPU)
         assert (stepper.facts.stepper, stepper.facts.world_size, stepper.facts.zero_stage) == ("ddp", dist.get_world_size(), 0)
         return stepper
+
+    def test_it_passes_for_no_other(self) -> None:
+        facts = self.built().facts
+        assert passes_for(facts)
+        assert not any(passes_for(facts, zero_stage=stage) for stage in (1, 2, 3))
 
 
 class ZeroContract(StepperContract):
@@ -51,6 +69,29 @@ class ZeroContract(StepperContract):
         facts = stepper.facts
         assert (facts.stepper, facts.world_size, facts.zero_stage) == ("deepspeed", dist.get_world_size(), self.stage)
         return stepper
+
+    def test_it_passes_for_no_other(self) -> None:
+        facts = self.built().facts
+        offload = {"offload_optimizer": self.offload, "offload_parameters": self.offload and self.stage == 3}
+        assert facts.offload == tuple(name.removeprefix("offload_") for name, on in offload.items() if on)
+        passed = [stage for stage in range(4) if passes_for(facts, zero_stage=stage, **offload)]
+        assert passed == [self.stage]
+        assert not passes_for(facts, zero_stage=self.stage, **offload | {"offload_optimizer": not self.offload})
+
+    @pytest.mark.parametrize("offload", [False, True])
+    def test_plain_data_parallelism_under_deepspeeds_name_does_not_pass(self, offload: bool) -> None:
+        """What DeepSpeed itself makes of stage 0: it trains, and shares nothing out."""
+        plan = make_plan()
+        config = {
+            "train_micro_batch_size_per_gpu": plan.micro_batch, "gradient_accumulation_steps": 1,
+            "zero_optimization": {"stage": 0} | ({"offload_optimizer": {"device": "cpu"}} if offload else {}),
+        }  # fmt: skip
+        stepper = ZeroStepper(Toy(), ToyObjective(), plan, config, device=CPU)
+        self.opened.append(stepper)
+        step(stepper, [(0, 16)], 0.01)
+        facts = stepper.facts
+        assert (facts.stepper, facts.zero_stage, facts.offload) == ("deepspeed", 0, ())
+        assert not any(passes_for(facts, zero_stage=stage) for stage in range(4))
 
 
 class TestZero1(ZeroContract):

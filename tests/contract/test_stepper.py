@@ -39,7 +39,11 @@ def step(stepper: Stepper, cuts: list[tuple[int, int]], rate: float) -> torch.Te
 
 
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    """Bits, not numbers: ZeRO-3 pads a parameter that does not divide among ranks, and what nobody wrote there may be NaN."""
+    bits = [
+        {name: (tensor.dtype, tensor.shape, tensor.numpy().tobytes()) for name, tensor in part.items()} for part in (one, other)
+    ]
+    return bits[0] == bits[1]
 
 
 class AdamWByHand:
@@ -118,7 +122,7 @@ class StepperContract(ABC):
         for turn in range(3):
             losses = [float(step(s, [(32 + 8 * turn, 40 + 8 * turn)], 0.01)) for s in (first, second)]
             assert losses[0] == losses[1]
-        assert same_bits(second.weights(), first.weights())
+        assert same_bits(second.gathered(), first.gathered())
         assert same_bits(second.optimizer_tensors(), first.optimizer_tensors())
 
     def test_before_the_first_update_the_optimizer_remembers_nothing(self) -> None:
@@ -173,7 +177,7 @@ class StepperContract(ABC):
                     losses, scores = stepper.losses(batch_of(stepper, 0, 8)), stepper.scores(batch_of(stepper, 0, 8))
                     assert not losses.requires_grad
                     assert not scores.requires_grad
-            results.append(stepper.weights())
+            results.append(stepper.gathered())
         assert same_bits(*results)
 
     def test_looking_is_without_dropout_and_training_with_it(self) -> None:

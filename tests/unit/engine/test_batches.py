@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfray.engine.batches import POOL_BATCHES, collate, epoch_batches, evaluation_batches, steps_per_epoch
+from lfray.engine.batches import POOL_BATCHES, collate, dealt, epoch_batches, evaluation_batches, share, steps_per_epoch
 from lfray.rows import from_lists
 
 CPU = torch.device("cpu")
@@ -102,3 +102,64 @@ def test_padding_can_be_taken_off_again(lists: list[list[int]], random: np.rando
 @pytest.mark.parametrize(("rows", "batch", "steps"), [(1, 16, 1), (16, 16, 1), (17, 16, 2)])
 def test_the_last_update_may_be_smaller(rows: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(rows, batch) == steps
+
+
+gangs = st.integers(1, 9)
+
+
+@given(counts, sizes, gangs, seeds)
+def test_an_update_is_shared_out_to_the_last_row(count: int, micro_batch: int, size: int, seed: int) -> None:
+    index = np.random.default_rng(seed).permutation(10 * count)[:count]
+    shares = [share(index, micro_batch, rank=rank, size=size) for rank in range(size)]
+    real = np.concatenate([cut[:counted] for mine in shares for cut, counted in mine])
+    assert sorted(real.tolist()) == sorted(index.tolist())
+    # Every rank goes into its collectives equally often, with rows to pass every time, and no oftener than the fullest must.
+    most = max(sum(counted for _, counted in mine) for mine in shares)
+    assert {len(mine) for mine in shares} == {-(-most // micro_batch)}
+    assert all(1 <= len(cut) <= micro_batch for mine in shares for cut, _ in mine)
+    assert all(counted in (0, len(cut)) for mine in shares for cut, counted in mine)
+    held = [sum(counted for _, counted in mine) for mine in shares]
+    assert max(held) - min(held) <= 1
+
+
+@given(counts, sizes)
+def test_one_rank_has_the_update_cut_in_order(count: int, micro_batch: int) -> None:
+    index = np.arange(count) * 3
+    cuts = share(index, micro_batch, rank=0, size=1)
+    assert np.concatenate([cut for cut, _ in cuts]).tolist() == index.tolist()
+    assert all(counted == len(cut) for cut, counted in cuts)
+    assert [len(cut) for cut, _ in cuts[:-1]] == [micro_batch] * (len(cuts) - 1)
+
+
+def test_ranks_get_rows_of_like_lengths() -> None:
+    lengths = np.sort(lengths_of(64))
+    tokens = [int(sum(lengths[cut].sum() for cut, _ in share(np.arange(64), 8, rank=rank, size=4))) for rank in range(4)]
+    assert max(tokens) < 1.1 * min(tokens)
+
+
+def test_a_rank_without_rows_passes_one_that_counts_nothing() -> None:
+    shares = [share(np.array([7, 8, 9]), 1, rank=rank, size=2) for rank in range(2)]
+    assert [[(cut.tolist(), counted) for cut, counted in mine] for mine in shares] == [
+        [([7], 1), ([9], 1)],
+        [([8], 1), ([7], 0)],
+    ]
+
+
+@given(counts, sizes, gangs)
+def test_whole_batches_are_dealt_out_to_be_looked_at(count: int, batch_rows: int, size: int) -> None:
+    batches = list(evaluation_batches(lengths_of(count), batch_rows))
+    hands = [dealt(batches, rank=rank, size=size) for rank in range(size)]
+    assert len({len(hand) for hand in hands}) == 1
+    counted = [[batch.tolist() for batch, counts_too in hand if counts_too] for hand in hands]
+    # Batch b is the (b // size)-th of rank b % size: where `score` looks for it.
+    assert [counted[place % size][place // size] for place in range(len(batches))] == [batch.tolist() for batch in batches]
+    assert sum(map(len, counted)) == len(batches)
+    assert all(len(batch) == 1 for hand in hands for batch, counts_too in hand if not counts_too)
+
+
+@pytest.mark.parametrize(("given_real", "expected"), [(None, 3), (2, 2), (0, 0)])
+def test_only_the_real_rows_of_a_batch_count(given_real: int | None, expected: int) -> None:
+    rows = from_lists(LISTS, np.zeros(3, np.int64))
+    batch = collate(rows, np.arange(3), pad_id=0, device=CPU, real=given_real)
+    assert batch.counted(torch.tensor([1.0, 2.0, 4.0])).tolist() == [1.0, 2.0, 4.0][:expected]
+    assert len(batch.inputs["input_ids"]) == 3

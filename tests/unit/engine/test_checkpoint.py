@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch does not export it by name
 
 from lfray.engine.batches import collate
 from lfray.engine.checkpoint import Checkpoints, FitState
+from lfray.engine.ddp import DdpStepper
 from lfray.engine.single import SingleStepper
 from lfray.record import CurvePoint
 from tests.unit.engine.toy import Toy, ToyObjective, make_plan, make_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROWS = make_rows(16)
 
@@ -22,9 +26,9 @@ def make_stepper(seed: int = 0) -> SingleStepper:
     return SingleStepper(Toy(seed), ToyObjective(), make_plan(), device=torch.device("cpu"))
 
 
-def saved(folder: Path, steps: int) -> SingleStepper:
+def saved(folder: Path, steps: int, **kept: int) -> SingleStepper:
     """A stepper after that many updates, with a checkpoint after each."""
-    stepper, checkpoints = make_stepper(), Checkpoints(folder)
+    stepper, checkpoints = make_stepper(), Checkpoints(folder, **kept)
     for step in range(1, steps + 1):
         stepper.update([collate(ROWS, torch.arange(16).numpy(), pad_id=0, device=stepper.device)], 0.02, rows=16)
         checkpoints.save(
@@ -95,6 +99,65 @@ def test_the_best_weights_come_back(tmp_path: Path) -> None:
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 5)
     assert names(tmp_path) == ["step-000000004", "step-000000005"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_are_asked_for(tmp_path: Path, keep: int) -> None:
+    saved(tmp_path, 5, keep=keep)
+    assert names(tmp_path) == [f"step-{step:09d}" for step in range(6 - keep, 6)]
+
+
+def unlist(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["optimizer-0.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+REASONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flipped": (flip, "weights-0.safetensors is not what was written"),
+    "short": (truncate, "optimizer-0.safetensors is not what was written"),
+    "gone": (SPOIL["a file is gone"], "random-0.safetensors is missing"),
+    "no manifest": (SPOIL["no manifest"], "manifest.json is missing"),
+    "unlisted": (unlist, "a file is missing"),
+    "torn manifest": (SPOIL["manifest cut short"], "unreadable"),
+    "empty manifest": (SPOIL["manifest lists nothing"], "unreadable ('gang')"),
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_a_checkpoint_is_passed_over_with_its_reason_and_removed(tmp_path: Path, how: str) -> None:
+    spoil, reason = REASONS[how]
+    saved(tmp_path, 2)
+    spoil(tmp_path / "step-000000002")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.restore(make_stepper())
+    (passed,) = checkpoints.passed_over
+    assert passed.startswith(f"step-000000002: {reason}")
+    assert names(tmp_path) == ["step-000000001"]
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_a_checkpoint_of_another_kind_of_gang_is_passed_over(tmp_path: Path) -> None:
+    saved(tmp_path, 2)
+    gang = DdpStepper(Toy(), ToyObjective(), make_plan(), device=torch.device("cpu"))
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(gang) is None
+    written = "written by ['single', 0, 1], this is ['ddp', 0, 1]"
+    assert checkpoints.passed_over == [f"step-{step:09d}: {written}" for step in (2, 1)]
+    assert checkpoints.resumed_at is None
+    # A gang finds its own again.
+    checkpoints.save(gang, FitState(step=4))
+    again = Checkpoints(tmp_path)
+    state = again.restore(DdpStepper(Toy(5), ToyObjective(), make_plan(), device=torch.device("cpu")))
+    assert state is not None
+    assert (state.step, again.passed_over) == (4, [])
 
 
 @pytest.mark.parametrize("how", SPOIL)
