@@ -34,7 +34,7 @@ class DdpStepper(SingleStepper):
             DistributedDataParallel(
                 self._model,
                 device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,
+                forward_sync_buffers=False,
                 find_unused_parameters=True,
                 gradient_as_bucket_view=True,
             )

@@ -6,9 +6,12 @@ import re
 
 import torch
 
-# torch 2.13's CPU allocator raises a plain RuntimeError; so do gloo's and oneDNN's buffers.
-_CPU = re.compile(
-    r"not enough memory|can't allocate memory|could not (create|allocate) .*memory|Cannot allocate memory", re.IGNORECASE
+# torch 2.13's CPU allocator raises a plain RuntimeError; so do gloo's and oneDNN's buffers, the C++ library where torch calls it, and
+# CUDA where it allocates beside torch's allocator (its context, cuBLAS' workspace).
+_RAN_OUT = re.compile(
+    r"not enough memory|can't allocate memory|could not (create|allocate) .*memory|cannot allocate memory"
+    r"|out of memory|alloc_failed|bad_alloc",
+    re.IGNORECASE,
 )
 
 
@@ -18,7 +21,7 @@ def out_of_memory(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, MemoryError | torch.OutOfMemoryError):
             return True
-        if isinstance(seen, RuntimeError) and _CPU.search(str(seen)):
+        if isinstance(seen, RuntimeError) and _RAN_OUT.search(str(seen)):
             return True
         seen = seen.__cause__
     return False

@@ -27,7 +27,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "30",
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    # How many may wait is for `Admission` to say; with a searcher Tune would hold back all but one.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "1",
     # Ray 2.60 would otherwise empty CUDA_VISIBLE_DEVICES of CPU-only workers with a warning a worker.

@@ -115,4 +115,5 @@ def explained(job: TrialJob, error: Exception) -> Exception:
     remedy = (
         "A larger machine, gradient_checkpointing, a ZeRO stage or a smaller max_tokens" if rows == 1 else "micro_batch: auto"
     )
-    return CapacityError(f"resources.micro_batch: {rows} rows must fit in a worker's memory ({error}). {remedy} would help")
+    what = "1 row" if rows == 1 else f"{rows} rows"
+    return CapacityError(f"resources.micro_batch: {what} must fit in a worker's memory ({error}). {remedy} would help")

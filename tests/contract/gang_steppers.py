@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 
 
-def passes_for(facts: EngineFacts, **asked: object) -> bool:
+def passes_for(facts: EngineFacts, **asked: Any) -> bool:
     """Whether a trial that asked for this engine would be let run on it."""
     try:
         check_engine(make_job(make_config("full"), workers=dist.get_world_size(), **asked), facts, trains=True)
@@ -60,8 +60,8 @@ class ZeroContract(StepperContract):
         if plan is None:
             return DdpStepper(model, objective, None, device=CPU)
         fields = ZeroFields(
-            zero_stage=self.stage, micro_batch=plan.micro_batch, accumulation=1, workers=dist.get_world_size(),
-            max_grad_norm=plan.max_grad_norm, precision=plan.precision, offload_optimizer=self.offload,
+            zero_stage=cast("Literal[1, 2, 3]", self.stage), micro_batch=plan.micro_batch, accumulation=1, workers=dist.get_world_size(),
+            max_grad_norm=plan.max_grad_norm, precision="bf16" if plan.precision == "bf16" else "fp32", offload_optimizer=self.offload,
             offload_parameters=self.offload and self.stage == 3,
         )  # fmt: skip
         stepper = ZeroStepper(model, objective, plan, deepspeed_config(fields, {}), device=CPU)
@@ -85,6 +85,7 @@ class ZeroContract(StepperContract):
         config = {
             "train_micro_batch_size_per_gpu": plan.micro_batch, "gradient_accumulation_steps": 1,
             "zero_optimization": {"stage": 0} | ({"offload_optimizer": {"device": "cpu"}} if offload else {}),
+            "zero_force_ds_cpu_optimizer": False,
         }  # fmt: skip
         stepper = ZeroStepper(Toy(), ToyObjective(), plan, config, device=CPU)
         self.opened.append(stepper)

@@ -9,6 +9,8 @@ from lfray.app import Plan
 from lfray.keep import BYTES_PER_PREDICTION, KINDS, RECORD_BYTES, estimate_disk, readable, removable, remove, size_of
 from lfray.spec.load import LoadedSweep
 from lfray.storage import Storage
+from lfray.sweep.capacity import Machines, Node
+from lfray.sweep.outlook import look_ahead
 from tests.unit.records import make_record
 from tests.unit.space.world import make_data, make_model, make_spec, plan
 
@@ -63,15 +65,17 @@ def test_sizes_for_people(size: float, text: str) -> None:
     assert readable(size) == text
 
 
-def planned(*, recorded: int = 0, concurrency: int = 2, **sections: Any) -> Plan:
-    """A plan of full, lora ranks 2 and 8, head; the first `recorded` trials are done."""
+def planned(*, recorded: int = 0, cpus: int = 2, **sections: Any) -> Plan:
+    """A plan of full, lora ranks 2 and 8, head, for a machine of so many CPUs; the first `recorded` trials are done."""
     sections = {"axes": {"rank": [2, 8]}} | sections
-    trials = plan(**sections)
-    loaded = LoadedSweep(make_spec(**sections), Path("a.yaml"), Path("/"), "", {}, {})
+    trials, spec = plan(**sections), make_spec(**sections)
+    loaded = LoadedSweep(spec, Path("a.yaml"), Path("/"), "", {}, {})
+    records = {trial.trial_id: make_record(config=trial) for trial in trials[:recorded]}
+    machines = Machines((Node("n0", cpus, 0, 64.0),), "this machine")
+    outlook = look_ahead(trials, records, spec.resources, machines, model=make_model(), data=make_data())
     return Plan(
         loaded=loaded, storage=Storage(Path("/nowhere")), data=make_data(), model=make_model(), trials=trials,
-        recorded=frozenset(trial.trial_id for trial in trials[:recorded]), concurrency=concurrency, memory_gib=1.0, truncated=0,
-        warnings=(), created_at="",
+        recorded=frozenset(records), outlook=outlook, truncated=0, warnings=(), created_at="",
     )  # fmt: skip
 
 
@@ -88,6 +92,7 @@ def test_disk_is_estimated_for_what_has_no_record_yet() -> None:
     assert estimate.total == estimate.records + estimate.predictions + estimate.adapters + estimate.checkpoints
     assert estimate_disk(planned(recorded=1)).checkpoints == (RANK_8 + RANK_2) * 3 * 2
     assert estimate_disk(planned(recorded=4)).total == 0
+    assert estimate_disk(planned(cpus=1)).checkpoints == FULL * 3 * 2
 
 
 def test_disk_depends_on_what_is_kept() -> None:

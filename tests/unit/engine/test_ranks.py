@@ -62,9 +62,7 @@ def read(process: subprocess.Popen[str]) -> list[object]:
 def test_two_ranks_agree_and_the_one_left_alone_knows_whose_fault_it_is() -> None:
     port = str(free_port())
     pair = [
-        subprocess.Popen(
-            [sys.executable, "-c", PAIR, str(rank), port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", PAIR, str(rank), port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     first, second = pair

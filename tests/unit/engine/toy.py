@@ -19,7 +19,7 @@ VOCABULARY, WIDTH, CLASSES = 20, 6, 3
 
 
 class Output(dict[str, torch.Tensor]):
-    """A mapping with attributes, like transformers' outputs: DDP and DeepSpeed look into mappings for the tensors behind which they hook."""
+    """A mapping with attributes, like transformers' outputs: DDP and DeepSpeed look into mappings for the tensors that they hook."""
 
     @property
     def logits(self) -> torch.Tensor:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lfray.spec.method_checks import methods_in_use, trained_in_use, where_method
+from lfray.spec.method_checks import kinds_in_use, methods_in_use, trained_in_use, where_method
 from tests.unit.spec.builders import accepted, load, refused
 
 if TYPE_CHECKING:
@@ -75,3 +75,9 @@ def test_a_four_bit_variant_is_found_where_it_stands(tmp_path: Path) -> None:
     accepted(tmp_path, methods="{lora: {}}", axes="{variant: [lora, dora]}")
     accepted(tmp_path, methods="{lora: {variant: qlora}, full: {}}", axes="{method: [full]}")
     accepted(tmp_path, methods="{lora: {variant: qlora}}", axes="{variant: [lora, dora]}")
+
+
+def test_kinds_in_use_are_those_of_which_there_will_be_trials(tmp_path: Path) -> None:
+    assert kinds_in_use(load(tmp_path).spec) == ("head", "lora", "full")
+    assert kinds_in_use(load(tmp_path, axes="{method: [lora, base], rank: [0, 1]}").spec) == ("base", "head", "lora")
+    assert kinds_in_use(load(tmp_path, axes="{method: [lora, ful]}").spec) == ("lora",)

@@ -103,3 +103,23 @@ def test_any_key_is_judged(tmp_path_factory: pytest.TempPathFactory, keys: list[
     for problem in objective_problems(loaded):
         assert problem.line is not None
         assert problem.remedy
+
+
+SOME_GPUS = "{lora: {gpus: 1}, full: {gpus: 0.5}}"
+
+
+def test_gpu_seconds_need_a_gpu_for_every_method(tmp_path: Path) -> None:
+    gpu: dict[str, str] = {"objectives": "[accuracy, cost.gpu_seconds]", "resources": SOME_GPUS}
+    (problem,) = refused(tmp_path, **gpu)
+    assert (problem.path, problem.got) == ("objectives[1]", "no GPU for head")
+    assert "no_gpu" in problem.rule
+    accepted(tmp_path, axes="{method: [lora, full]}", **gpu)
+    # Rank 0 is the method head, whose trials have no GPU either.
+    (problem,) = refused(tmp_path, axes="{method: [lora, full], rank: [0, 8]}", **gpu)
+    assert problem.got == "no GPU for head"
+    accepted(tmp_path, objectives="[accuracy, cost.gpu_seconds]", resources="{gpus_per_trial: 1}")
+
+
+def test_a_misspelt_method_does_not_hide_behind_gpu_seconds(tmp_path: Path) -> None:
+    problems = refused(tmp_path, axes="{method: [lora, ful]}", objectives="[cost.gpu_seconds]", resources="{gpus_per_trial: 1}")
+    assert [problem.path for problem in problems] == ["axes.method[1]"]
