@@ -76,7 +76,7 @@ def placing_scheduler(limits: Limits) -> Any:
             self._since: dict[str, float] = {}
 
         def choose_trial_to_run(self, tune_controller: Any) -> Any:
-            for trial in tune_controller.get_live_trials():
+            for trial in list(tune_controller.get_live_trials()):
                 if trial.status != "PENDING":
                     self._since.pop(trial.trial_id, None)
                     continue
@@ -102,6 +102,6 @@ def placing_scheduler(limits: Limits) -> Any:
                 f"(the cluster had {'; '.join(nodes) or 'no node'}; free at the end: {free.get('CPU', 0.0):g} CPU, "
                 f"{free.get('GPU', 0.0):g} GPU). Wait for nodes, or lower the need",
             )
-            controller.request_stop_trial(trial)
+            controller.stop_trial(trial)
 
     return Placing()

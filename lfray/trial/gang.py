@@ -22,6 +22,8 @@ from lfray.trial.keeper import Ended, Keeper, Report
 from lfray.trial.rank import Fault, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
     from lfray.space.trial import TrialJob
 
 WATCH_SECONDS = 1.0
@@ -48,11 +50,7 @@ class Gang:
     """The workers of one placement group."""
 
     def __init__(self, job: TrialJob) -> None:
-        """Start the workers in the current placement group and let them meet.
-
-        Raises:
-            RuntimeError: A worker died or stayed away before all had met.
-        """
+        """Start the workers in the current placement group; `met` brings them together."""
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -71,17 +69,21 @@ class Gang:
             for rank in range(execution.workers)
         ]
         self.hosts: list[str] = []
-        try:
-            self._meet(job)
-        except BaseException:
-            self.end()
-            raise
+        self._meeting: Iterator[None] | None = self._meet(job)
 
-    def _meet(self, job: TrialJob) -> None:
-        import ray
+    def met(self) -> bool:
+        """Whether all workers have joined; waits a second at most, so that a trial can be stopped while its gang still starts.
 
+        Raises:
+            RuntimeError: A worker died or stayed away before all had met.
+        """
+        if self._meeting is not None and next(self._meeting, self) is self:
+            self._meeting = None
+        return self._meeting is None
+
+    def _meet(self, job: TrialJob) -> Iterator[None]:
         execution = job.execution
-        addresses = ray.get([keeper.address.remote() for keeper in self._keepers], timeout=START_SECONDS)
+        addresses = yield from _awaited([keeper.address.remote() for keeper in self._keepers])
         self.hosts = [host for host, _ in addresses]
         local: Counter[str] = Counter()
         started = []
@@ -89,9 +91,9 @@ class Gang:
             place = Place(rank, execution.workers, local[address], addresses[0][1], execution.collective_seconds)
             local[address] += 1
             started.append(keeper.start.remote(place, execution.environment, execution.gpus))
-        port = ray.get(started[0], timeout=START_SECONDS)
-        ray.get([keeper.meet.remote(port) for keeper in self._keepers[1:]] + started[1:], timeout=START_SECONDS)
-        ray.get([keeper.ready.remote(START_SECONDS) for keeper in self._keepers], timeout=START_SECONDS)
+        (port,) = yield from _awaited(started[:1])
+        yield from _awaited([keeper.meet.remote(port) for keeper in self._keepers[1:]] + started[1:])
+        yield from _awaited([keeper.ready.remote(START_SECONDS) for keeper in self._keepers])
 
     def pids(self) -> list[int | None]:
         """Process of each rank."""
@@ -141,6 +143,22 @@ class Gang:
             ray.kill(keeper)
 
 
+def _awaited(references: list[Any]) -> Generator[None, None, list[Any]]:
+    """The values behind references, looked for a second at a time.
+
+    Raises:
+        RuntimeError: They did not come.
+    """
+    import ray
+
+    until = time.monotonic() + START_SECONDS
+    while references and len(ray.wait(references, num_returns=len(references), timeout=WATCH_SECONDS)[0]) < len(references):
+        if time.monotonic() >= until:
+            raise RuntimeError(f"no answer within {START_SECONDS:g} s")
+        yield
+    return list(ray.get(references))
+
+
 def shape_of(job: TrialJob) -> tuple[Any, ...]:
     """Trials of equal shape can follow one another in one gang."""
     execution = job.execution
@@ -167,7 +185,7 @@ class GangTrial:
         """Go on for a second or to the end: new points of the curve, and the record's state once it stands."""
         if not self._running:
             lost = self._attempt()
-            return ([], None) if lost is None else ([], self._after(lost))
+            return [], None if lost is None else self._after(lost)
         assert self._gang is not None
         reports = self._gang.watch()
         points = [said.body for said in reports[0].said if said.kind == "point"]
@@ -179,7 +197,7 @@ class GangTrial:
         return points, None
 
     def _attempt(self) -> Loss | None:
-        """Start the trial in a gang, a new one where there is none of its shape."""
+        """A step towards the trial running in a gang, a new one where there is none of its shape."""
         import ray
 
         if self._gang is not None and self._gang.shape != shape_of(self._job):
@@ -187,10 +205,11 @@ class GangTrial:
         try:
             if self._gang is None:
                 self._gang = Gang(self._job)
-            self._gang.begin(self._job)
+            if self._gang.met():
+                self._gang.begin(self._job)
+                self._running = True
         except (RuntimeError, ray.exceptions.RayError, TimeoutError) as error:
             return Loss("GangDidNotStart", f"the trial's workers did not come together ({error})", str(error))
-        self._running = True
         return None
 
     def _after(self, lost: Loss) -> str | None:

@@ -102,7 +102,8 @@ def weights(job: TrialJob) -> dict[str, np.ndarray[Any, Any]]:
 
     folder = Storage(Path(job.where.storage)).trial_folder(job.config.trial_id) / "adapter"
     (path,) = folder.glob("*.safetensors")
-    return load_file(path)
+    found: dict[str, np.ndarray[Any, Any]] = load_file(path)
+    return found
 
 
 def table(job: TrialJob) -> Any:

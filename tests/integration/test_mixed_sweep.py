@@ -51,7 +51,9 @@ def most_at_once(spans: list[tuple[int, datetime, datetime]], *, workers: int | 
 
 
 def test_small_trials_and_gangs_share_three_cpus(tmp_path: Path, tiny_bert: Path, tiny_data: Path, cluster: str) -> None:
-    text = SWEEP.format(name="mixed", data=tiny_data, base=tiny_bert).replace("method: [head, lora, full]", "method: [lora, full]")
+    text = SWEEP.format(name="mixed", data=tiny_data, base=tiny_bert).replace(
+        "method: [head, lora, full]", "method: [lora, full]"
+    )
     (tmp_path / "mixed.yaml").write_text(text.replace("epochs: 2", "epochs: 4") + MIXED)
     planned = lfray("plan", "mixed.yaml", "--address", cluster, "--json", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -61,10 +63,14 @@ def test_small_trials_and_gangs_share_three_cpus(tmp_path: Path, tiny_bert: Path
     spans = list(intervals(tmp_path).values())
     assert sorted(size for size, _, _ in spans) == [1, 1, 2, 2]
     assert most_at_once(spans) <= 3
-    assert schedule["at_once_by_shape"] == {"2 workers of 1 CPU": 1, "1 CPU": 1} == {
-        "2 workers of 1 CPU": most_at_once(spans, workers=2),
-        "1 CPU": most_at_once(spans, workers=1),
-    }
+    assert (
+        schedule["at_once_by_shape"]
+        == {"2 workers of 1 CPU": 1, "1 CPU": 1}
+        == {
+            "2 workers of 1 CPU": most_at_once(spans, workers=2),
+            "1 CPU": most_at_once(spans, workers=1),
+        }
+    )
     record = next(json.loads(p.read_text()) for p in (tmp_path / "runs").rglob("record.json") if '"full"' in p.read_text())
     assert (record["execution"]["stepper"], record["execution"]["zero_stage"]) == ("deepspeed", 3)
 
@@ -83,7 +89,10 @@ def test_a_gang_that_finds_no_place_fails_with_what_it_needed(
     )
     environ = environment(tmp_path)
     text = SWEEP.format(name="held", data=tiny_data, base=tiny_bert).replace("ratio: [1.0, 0.2]", "ratio: [0.2]")
-    (tmp_path / "held.yaml").write_text(text.replace("head, lora, full]", "lora, full]") + MIXED.replace("workers_per_trial", "placement_seconds: 6, workers_per_trial"))
+    (tmp_path / "held.yaml").write_text(
+        text.replace("head, lora, full]", "lora, full]")
+        + MIXED.replace("workers_per_trial", "placement_seconds: 20, workers_per_trial")
+    )
     with subprocess.Popen([sys.executable, "-c", hog], env=environ, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -91,13 +100,15 @@ def test_a_gang_that_finds_no_place_fails_with_what_it_needed(
         ran = lfray("run", "held.yaml", "--address", cluster, "--json", cwd=tmp_path)
         holder.kill()
     assert ran.returncode == 1, ran.stderr
-    assert time.monotonic() - begun < 60
-    records = {r["config"]["method"]["kind"]: r for r in (json.loads(p.read_text()) for p in (tmp_path / "runs").rglob("record.json"))}
+    assert time.monotonic() - begun < 90
+    records = {
+        r["config"]["method"]["kind"]: r for r in (json.loads(p.read_text()) for p in (tmp_path / "runs").rglob("record.json"))
+    }
     # The small one is not held up by the gang that waits.
     assert records["lora"]["state"] == "COMPLETED"
     failure = records["full"]["failure"]
     assert failure["stage"] == "placement"
-    assert "2 workers of 1 CPU must find a place within 6 s (the cluster had 3 CPU" in failure["message"]
+    assert "2 workers of 1 CPU must find a place within 20 s (the cluster had 3 CPU" in failure["message"]
 
 
 def test_what_a_stopped_sweep_held_is_free_within_three_seconds(
