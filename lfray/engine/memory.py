@@ -9,7 +9,7 @@ import torch
 # torch 2.13's CPU allocator raises a plain RuntimeError; so do gloo's and oneDNN's buffers, the C++ library where torch calls it, and
 # CUDA where it allocates beside torch's allocator (its context, cuBLAS' workspace).
 _RAN_OUT = re.compile(
-    r"not enough memory|can't allocate memory|could not (create|allocate) .*memory|cannot allocate memory"
+    r"not enough memory|can't allocate memory|could not (create|allocate) .*memory|could not create a primitive|cannot allocate memory"
     r"|out of memory|alloc_failed|bad_alloc",
     re.IGNORECASE,
 )

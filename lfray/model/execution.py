@@ -100,3 +100,23 @@ def checkpoint_activations(model: nn.Module) -> None:
     # go back through layers that learn nothing.
     inner.disable_input_require_grads()
     inner.config.use_cache = False
+
+
+class PrecisionSeen:
+    """Which precision a model trains in, seen on what a matrix product gives: autocast may be off where it was asked for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look at the first forward pass in training mode of the model's first linear layer (GPT-2's Conv1D is one)."""
+        self.name: str | None = None
+        """`fp32` or `bf16` (another type by torch's name); None before any such pass."""
+        first = next((m for m in model.modules() if isinstance(m, torch.nn.Linear) or type(m).__name__ == "Conv1D"), None)
+        self._hook = None if first is None else first.register_forward_hook(self._look)
+
+    def _look(self, module: nn.Module, _: Any, output: torch.Tensor) -> None:
+        if not module.training or self._hook is None:
+            return
+        self.name = _NAMES.get(output.dtype, str(output.dtype))
+        self._hook.remove()
+
+
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}

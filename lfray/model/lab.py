@@ -11,7 +11,9 @@ again, and at this size a second thread gains little.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,7 +105,9 @@ def build_lab_base(name: str, texts: Sequence[str], folder: Path, *, seed: int =
             tokenizer = _tokenizer(name, texts)
             model = _model(name, tokenizer)
             _train(model, tokenizer, [tokenizer.encode(text, add_special_tokens=False) for text in texts], recipe)
-        model.save_pretrained(scratch)
+        # It imports accelerate, that deepspeed, and that logs to what is stdout at the moment: a command's JSON goes there.
+        with contextlib.redirect_stdout(sys.stderr):
+            model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         if not (folder.is_dir() and any(folder.iterdir())):
             _move(scratch, folder)

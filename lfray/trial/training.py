@@ -82,6 +82,22 @@ def check_engine(job: TrialJob, facts: EngineFacts, *, trains: bool) -> None:
         )
 
 
+def seen_precision(job: TrialJob, seen: str | None) -> str:
+    """The precision that training really had; fp32 where nothing was trained (evaluation is), or all of it before a resume.
+
+    Raises:
+        LfrayError: It is another than the trial's.
+    """
+    train = job.config.train
+    if train is None:
+        return "fp32"
+    if seen is not None and seen != train.precision:
+        raise LfrayError(
+            f"train.precision: must be what runs (asked {train.precision}, got {seen}). Check the GPU and its driver"
+        )
+    return train.precision
+
+
 def _deepspeed_json(job: TrialJob, plan: FitPlan) -> dict[str, Any]:
     execution = job.execution
     fields = ZeroFields(

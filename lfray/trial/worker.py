@@ -25,7 +25,7 @@ from lfray.engine.meter import Meter, hardware_key
 from lfray.errors import DataError
 from lfray.evaluation.classification import MeasureSettings, measure_classification
 from lfray.model.encode import answer_ids
-from lfray.model.execution import attention_of
+from lfray.model.execution import PrecisionSeen, attention_of
 from lfray.record import CurvePoint, Execution, Failure, Measure, Predictions, TrialRecord
 from lfray.storage import Storage
 from lfray.tasks.classification import make_objective
@@ -34,7 +34,7 @@ from lfray.trial.costs import cost_measures, gang_costs
 from lfray.trial.failed import put_failure
 from lfray.trial.keep import adapted_model, save, whole_model
 from lfray.trial.rows import SplitTokens, predictions
-from lfray.trial.training import explained, fit_plan, make_stepper, smaller
+from lfray.trial.training import explained, fit_plan, make_stepper, seen_precision, smaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,6 +118,7 @@ def _straight_line(
     curve: list[CurvePoint] = []
     with meter.watch():
         stepper = make_stepper(job, adapted, objective, plan, device=device)
+        seen = PrecisionSeen(adapted.model)
         if plan is not None:
             held = _held(rows, held_out["validation"], job.execution.evaluation_batch)
             points = fit(stepper, rows.training(kept), plan, pad_id=rows.pad_id, checkpoints=checkpoints, meter=meter, held=held)
@@ -136,7 +137,7 @@ def _straight_line(
     # The last that all ranks do together; rank 0 goes on alone.
     spent = stepper.ranks.everyone(meter.account(hostname()))
     weights = stepper.gathered() if stepper.sharded and (adapted.peft or job.execution.keep_weights) else None
-    execution = _execution(job, adapted, stepper, checkpoints, warm=warm)
+    execution = _execution(job, adapted, stepper, checkpoints, precision=seen_precision(job, seen.name), warm=warm)
     stepper.close()
     if stepper.ranks.rank != 0:
         return
@@ -233,7 +234,9 @@ def _measure(table: Predictions, name: str, config: TrialConfig) -> tuple[Measur
     return measure_classification(table, settings)
 
 
-def _execution(job: TrialJob, adapted: Adapted, stepper: Stepper, checkpoints: Checkpoints, *, warm: bool) -> Execution:
+def _execution(
+    job: TrialJob, adapted: Adapted, stepper: Stepper, checkpoints: Checkpoints, *, precision: str, warm: bool
+) -> Execution:
     """What really ran: of the engine and the model what they say themselves. Collective."""
     train, facts, asked = job.config.train, stepper.facts, job.execution
     hosts = stepper.ranks.everyone((hostname(), hardware_key(stepper.device, asked.cpus)))
@@ -245,7 +248,7 @@ def _execution(job: TrialJob, adapted: Adapted, stepper: Stepper, checkpoints: C
         stepper=facts.stepper,
         kernel=facts.kernel,
         micro_batch=asked.micro_batch,
-        precision="fp32" if train is None else train.precision,
+        precision=precision,
         evaluation_batch=asked.evaluation_batch,
         warm=warm,
         resumed_at_step=checkpoints.resumed_at,

@@ -261,3 +261,87 @@ def test_a_torn_checkpoint_of_one_rank_falls_back_to_the_one_before(
     assert any(whole[-1].name in text and "weights-1" in text for text in record.execution.checkpoints_passed_over)
     assert record.execution.resumed_at_step == int(whole[-2].name.split("-")[1])
     same_numbers(record, calm)
+
+
+WIDE = (("batch_size: 16", "batch_size: 256"), ("epochs: 2", "epochs: 2"))
+
+
+def wide_bert(folder: Path) -> Path:
+    """A BERT whose activations, not its weights, take the memory: about 4 MB a row of training."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from tests.integration.conftest import save_tokenizer
+
+    size = save_tokenizer(folder, causal=False)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=size, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=4096,
+        max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def limit_memory(pid: int, more: float) -> None:
+    """Let a process' address space grow by so many MiB and no more: what it then asks for is refused by the kernel."""
+    import resource
+
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + int(more * 2**20)
+    resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+def test_a_micro_batch_that_does_not_fit_is_halved(
+    tmp_path: Path, tiny_data: Path, gang: GangTrial, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A real refusal of memory in one rank; the update keeps its rows, the trial its id, the record what did not fit."""
+    job = jobs(tmp_path, wide_bert(tmp_path_factory.mktemp("wide")), tiny_data, *WIDE)[FULL]
+    whole = record_of(finish(gang, in_gang(job, tmp_path / "whole", workers=2)))
+    mine = in_gang(job, tmp_path / "short", workers=2, shrink_micro_batch=True)
+    pids = [pid for pid in gang.pids() if pid is not None]
+    limit_memory(pids[1], 100)
+    record = record_of(finish(gang, mine))
+    assert record.execution is not None
+    assert record.trial_id == whole.trial_id
+    assert record.execution.out_of_memory_at[0] == 128
+    assert record.execution.micro_batch == 128 // 2 ** len(record.execution.out_of_memory_at)
+    assert record.execution.restarts == 0
+    np.testing.assert_allclose([p.loss for p in record.curve], [p.loss for p in whole.curve], atol=1e-4)
+    short = in_gang(job, tmp_path / "fixed", workers=2)
+    limit_memory(next(pid for pid in gang.pids() if pid is not None), 100)
+    failed = finish(gang, short)
+    assert failed.failure is not None
+    assert failed.failure.kind == "CapacityError"
+    assert "128 rows must fit in a worker's memory" in failed.failure.message
+    assert "micro_batch: auto" in failed.failure.message
+
+
+def test_one_worker_halves_its_micro_batch_too(tmp_path: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a process of its own, whose memory is limited."""
+    import subprocess
+    import sys
+
+    job = jobs(tmp_path, wide_bert(tmp_path_factory.mktemp("wide")), tiny_data, *WIDE)[FULL]
+    whole = alone(job)
+    mine = job.model_copy(update={"where": job.where.model_copy(update={"storage": str(tmp_path / "short")})})
+    program = (
+        "import os, sys\n"
+        "from lfray.space.trial import TrialJob\n"
+        "from lfray.trial.bench import Bench\n"
+        "from lfray.trial.worker import run_trial\n"
+        "from tests.integration.test_gang import limit_memory\n"
+        "job, bench = TrialJob.model_validate_json(sys.stdin.read()), Bench()\n"
+        "bench.start(job); bench.model(job); bench.tokens(job, bench.data(job)); limit_memory(os.getpid(), 500)\n"
+        "print(list(run_trial(job, bench))[-1].state)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], input=mine.again(shrink_micro_batch=True).model_dump_json(), text=True,
+        capture_output=True, check=False, cwd=Path(__file__).parents[2], timeout=200,
+    )  # fmt: skip
+    record = Storage(tmp_path / "short").read_record(job.config.trial_id)
+    assert record is not None, ran.stderr
+    record_of(record)
+    assert record.execution is not None
+    assert record.execution.out_of_memory_at[0] == 256
+    np.testing.assert_allclose([p.loss for p in record.curve], [p.loss for p in whole.curve], atol=1e-4)

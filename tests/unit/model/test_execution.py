@@ -10,7 +10,7 @@ from transformers import XLNetConfig, XLNetForSequenceClassification
 
 from lfray.errors import ModelError
 from lfray.model.adapt import adapt
-from lfray.model.execution import attention_of, check_attention, checkpoint_activations, evaluate_with
+from lfray.model.execution import PrecisionSeen, attention_of, check_attention, checkpoint_activations, evaluate_with
 from lfray.space.trial import FullMethod, HeadMethod, LoraMethod, Method
 from tests.unit.model.tiny import LAYERS, copied, edit_config, inputs, loaded, logits
 
@@ -135,3 +135,18 @@ def test_evaluation_can_run_another_attention_than_training(folder: Path, method
         model.train(training)(**inputs(folder))
         assert attention_of(model) == "sdpa"
     assert seen == ["sdpa", "eager", "sdpa"]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("base", ["bert", "gpt2"])
+def test_the_precision_of_training_is_seen(bases: Bases, base: str, bf16: bool) -> None:
+    made = adapt(loaded(getattr(bases, base)), FullMethod())
+    seen = PrecisionSeen(made.model)
+    inputs = torch.ones((2, 4), dtype=torch.int64)
+    made.model.eval()
+    made.model(inputs)
+    assert seen.name is None
+    made.model.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        made.model(inputs)
+    assert seen.name == ("bf16" if bf16 else "fp32")
