@@ -19,7 +19,7 @@ endif
 export PYTHONUNBUFFERED = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: setup demo test fast lint types unit ray browser build bench clean
+.PHONY: setup demo test fast lint types unit ray browser build bench bench-gang clean
 
 setup: $(STAMP)
 
@@ -64,6 +64,9 @@ build: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.makespan
+
+bench-gang: $(STAMP)
+	$(BIN)/python -m benchmarks.gang_overhead
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lfray.engine.contract import Batch, FitPlan, Objective
     from lfray.engine.ranks import Ranks
 
+_LINEAR = torch.nn.functional.linear
 LARGEST_BUCKET = 500_000_000
 """Elements; DeepSpeed's default."""
 _OPTIMIZERS = {"DeepSpeedZeroOptimizer": (1, 2), "DeepSpeedZeroOptimizer_Stage3": (3,)}
@@ -171,8 +172,12 @@ class ZeroStepper:
         return whole
 
     def close(self) -> None:
-        """Take DeepSpeed's hooks and buffers down."""
+        """Take DeepSpeed's hooks and buffers down, and give torch back the function that ZeRO-3 leaves replaced.
+
+        Its replacement adds the bias in another step: a trial that came next in this process would have other bits than in a fresh one.
+        """
         self._engine.destroy()
+        torch.nn.functional.linear = _LINEAR
 
 
 def _deepspeed(device: torch.device) -> Any:

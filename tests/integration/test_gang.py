@@ -154,6 +154,17 @@ def undropped(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def test_what_ran_before_in_a_gang_changes_no_bit(tmp_path: Path, tiny_bert: Path, tiny_data: Path, gang: GangTrial) -> None:
+    """DeepSpeed replaces functions of torch: DDP after ZeRO-3, and ZeRO-3 after both, as in fresh processes."""
+    job = jobs(tmp_path, tiny_bert, tiny_data, ("epochs: 2", "epochs: 4"))[FULL]
+    gang.close()
+    found = [record_of(finish(gang, in_gang(job, tmp_path / f"{turn}", **ENGINES[name]))) for turn, name in enumerate(ORDER)]
+    assert [record.execution.warm for record in found if record.execution is not None] == [False, True, True, True]
+    same_numbers(found[0], found[2])
+    same_numbers(found[1], found[3])
+
+
+ORDER = ("ddp", "zero-3", "ddp", "zero-3")
 LONG = (("epochs: 2", "epochs: 8"),)
 FULL = "full ratio-1 seed-1"
 
