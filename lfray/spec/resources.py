@@ -83,7 +83,7 @@ class ResourcesSpec(Strict):
     micro_batch: Positive | Literal["auto"] | None = None
     """Rows in one forward pass of one worker; null: batch_size / workers; auto: the most that fit in memory."""
     gradient_checkpointing: bool = False
-    """Activations are computed again in the backward pass: less memory, about a third more time."""
+    """Activations are computed again in the backward pass: less memory, one more forward pass."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """Implementation of attention; auto: what transformers takes for the model."""
     placement: Literal["pack", "spread", "strict_pack"] = "pack"
