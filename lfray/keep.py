@@ -51,8 +51,8 @@ def estimate_disk(made: Plan) -> DiskEstimate:
         for trial, size in zip(todo, learnt, strict=True)
         if (spec.keep_full_models if isinstance(trial.method, FullMethod) else spec.keep_adapters != "none")
     )
-    # Weights and AdamW's two moments, two checkpoints each.
-    checkpoints = sum(sorted(learnt, reverse=True)[: made.concurrency]) * 3 * 2
+    # Weights and AdamW's two moments, in each checkpoint that is kept.
+    checkpoints = sum(sorted(learnt, reverse=True)[: made.concurrency]) * 3 * spec.resources.keep_checkpoints
     return DiskEstimate(RECORD_BYTES * len(todo), rows * BYTES_PER_PREDICTION * len(todo), kept, checkpoints)
 
 

@@ -6,7 +6,10 @@ a decision never waits for a GPU; gradients and parameters are the steppers' bus
 
 from __future__ import annotations
 
+import os
 import re
+from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+WAIT_SECONDS = "LFRAY_COLLECTIVE_SECONDS"
+"""Variable of a worker process: its longest wait for the others. Process groups do not tell theirs."""
 # What gloo, NCCL and the store say when another rank is gone or does not come (torch 2.13).
 _WAITED = re.compile(
     r"connection (closed|reset|refused)|broken pipe|timed out|timeout|remote process exited|no route to host|recv(message)? .*failed"
@@ -81,12 +86,20 @@ class Alone:
         return part.detach().double().cpu()
 
 
+@cache
+def _beside_nccl() -> dist.ProcessGroup:
+    """A second group of all ranks, once a process: its sockets stay open. It waits as long as the first."""
+    seconds = float(os.environ.get(WAIT_SECONDS, "600"))
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
+    return group
+
+
 class Gang:
     """Ranks of the default process group."""
 
     def __init__(self) -> None:
-        """Make the group for decisions: the default one where it is gloo's, else a second one beside NCCL's."""
-        self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        """Join the group for decisions: the default one where it is gloo's, else the one beside NCCL's."""
+        self._group = None if dist.get_backend() == "gloo" else _beside_nccl()
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
 
     @property

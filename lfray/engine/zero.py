@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,7 @@ from lfray.engine.ranks import Gang
 from lfray.engine.single import adamw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -104,13 +105,13 @@ class ZeroStepper:
     def losses(self, batch: Batch) -> Tensor:
         """Row losses in evaluation mode, fp32."""
         self._engine.eval()
-        with torch.no_grad():
+        with torch.no_grad(), _torchs_own_linear():
             return self._objective.losses(self._engine, batch).float()
 
     def scores(self, batch: Batch) -> Tensor:
         """Row scores in evaluation mode, fp32."""
         self._engine.eval()
-        with torch.no_grad():
+        with torch.no_grad(), _torchs_own_linear():
             return self._objective.scores(self._engine, batch).float()
 
     def _flat(self) -> list[Tensor]:
@@ -200,6 +201,17 @@ def _fitted(config: Mapping[str, Any], trainable: int) -> dict[str, Any]:
     bucket = max(2, min(LARGEST_BUCKET, trainable + trainable % 2))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket} | dict(config["zero_optimization"])
     return {**config, "zero_optimization": zero}
+
+
+@contextmanager
+def _torchs_own_linear() -> Iterator[None]:
+    """Look with the function that one process looks with, so that scores have the bits that `lfray.rescore` gets."""
+    replaced = torch.nn.functional.linear
+    torch.nn.functional.linear = _LINEAR
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = replaced
 
 
 def _autocast_forward(model: nn.Module, device: torch.device) -> None:

@@ -51,7 +51,16 @@ def load_trial(storage: Storage, trial_id: str) -> tuple[Any, Any]:
         _four_bit(trial_id)
     tokenizer = load_tokenizer(Path(record.context["model_folder"]))
     names = config.task.class_names
-    loaded = load_model(base, head=config.task.head, class_names=names, pad_id=tokenizer.pad_token_id, quantized=quantized)
+    # eager differs from sdpa in the last bits; flash attention trained only, and sdpa evaluated then.
+    attention = "eager" if record.execution is not None and record.execution.attention == "eager" else "auto"
+    loaded = load_model(
+        base,
+        head=config.task.head,
+        class_names=names,
+        pad_id=tokenizer.pad_token_id,
+        quantized=quantized,
+        attention=attention,
+    )
     draw_head(loaded, config.seed or 0)
     model = loaded.model if isinstance(config.method, BaseMethod | FullMethod) else load_adapter(loaded.model, weights)
     return model.eval(), tokenizer

@@ -77,9 +77,11 @@ def main(pipe: Connection, place: Place, environment: dict[str, str], gpus: floa
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
     os.environ.update(RANK=str(place.rank), WORLD_SIZE=str(place.size), LOCAL_RANK=str(place.local_rank))
-    _join(pipe, place, gpus)
-    from lfray.engine.ranks import Gang
+    from lfray.engine.ranks import WAIT_SECONDS, Gang
     from lfray.trial.bench import Bench
+
+    os.environ[WAIT_SECONDS] = str(place.seconds)
+    _join(pipe, place, gpus)
 
     bench, ranks = Bench(), Gang()
     pipe.send(Said("ready"))

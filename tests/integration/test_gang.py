@@ -115,8 +115,9 @@ def test_every_engine_learns_what_one_process_learns(
     base: str, request: pytest.FixtureRequest, tmp_path: Path, tiny_data: Path, gang: GangTrial
 ) -> None:
     """Curve and weights within 2e-4 of one process' (fp32, other order of sums, Adam's 1/sqrt), same rows predicted alike."""
-    folder = request.getfixturevalue(base)
-    undropped(folder)
+    from lfray.trial.load import rescore_trial, same_bits
+
+    folder = undropped(request.getfixturevalue(base), tmp_path / "base")
     for label in ("full ratio-0.2 seed-1", "lora-r2 ratio-0.2 seed-1"):
         job = jobs(tmp_path, folder, tiny_data)[label]
         single = alone(job)
@@ -136,22 +137,27 @@ def test_every_engine_learns_what_one_process_learns(
             assert found.keys() == expected.keys()
             for key in expected:
                 np.testing.assert_allclose(found[key], expected[key], atol=2e-4, err_msg=f"{name}: {key}")
+            # What one process makes of the kept weights has the same bits: whole batches are dealt out.
             ours, theirs = table(mine), table(job)
+            assert same_bits(rescore_trial(Storage(Path(mine.where.storage)), job.config.trial_id), ours), name
             for column in ("row_id", "split", "label"):
                 assert np.array_equal(getattr(ours, column), getattr(theirs, column)), (name, column)
             np.testing.assert_allclose(ours.logits, theirs.logits, atol=2e-3, err_msg=name)
             assert (ours.prediction == theirs.prediction).mean() > 0.99
 
 
-def undropped(folder: Path) -> None:
-    """Dropout off: its masks differ from rank to rank, as they should, so engines can be compared without it only."""
+def undropped(base: Path, folder: Path) -> Path:
+    """A copy with dropout off: its masks differ from rank to rank, as they should, so engines can be compared without it only."""
     import json
+    import shutil
 
+    shutil.copytree(base, folder)
     config = json.loads((folder / "config.json").read_text())
     for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attn_pdrop", "embd_pdrop", "resid_pdrop"):
         if field in config:
             config[field] = 0.0
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_what_ran_before_in_a_gang_changes_no_bit(tmp_path: Path, tiny_bert: Path, tiny_data: Path, gang: GangTrial) -> None:
