@@ -145,6 +145,29 @@ def test_what_a_stopped_sweep_held_is_free_within_three_seconds(
         other.shutdown()
 
 
+def test_a_gang_spans_nodes_unless_it_may_not(tmp_path: Path, tiny_bert: Path, tiny_data: Path) -> None:
+    """Two Ray nodes of one CPU each: `pack` takes both, `strict_pack` is refused by the plan."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    made.add_node(num_cpus=1, num_gpus=0)
+    text = SWEEP.format(name="spread", data=tiny_data, base=tiny_bert).replace("method: [head, lora, full]", "method: [full]")
+    text = text.replace("  rank: [2]\n", "").replace("ratio: [1.0, 0.2]", "ratio: [0.2]") + MIXED
+    try:
+        (tmp_path / "strict.yaml").write_text(text.replace("workers_per_trial", "placement: strict_pack, workers_per_trial"))
+        refused = lfray("plan", "strict.yaml", "--address", made.address, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "no single node of the cluster can ever hold them" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        (tmp_path / "spread.yaml").write_text(text)
+        ran = lfray("run", "spread.yaml", "--address", made.address, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr + ran.stdout
+    finally:
+        made.shutdown()
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("record.json"))
+    assert record["execution"]["world_size"] == len(record["execution"]["hosts"]) == 2
+
+
 class Probe:
     """Free CPUs of a cluster, asked from a process of its own: one process can know one Ray only."""
 
