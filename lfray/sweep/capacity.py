@@ -268,7 +268,9 @@ def _worker_too_large(method: str, need: Need, machines: Machines) -> str | None
 def _gang_too_large(method: str, need: Need, machines: Machines) -> str:
     """Why the workers, each of which has room, have none together."""
     rooms = Free(machines).rooms(need)
-    where = f"resources: {method}: {need.shape}, about {need.memory_gib:.1f} GiB each"
+    # Before the base is known nothing is said of memory.
+    memory = f", about {need.memory_gib:.1f} GiB each" if need.memory_gib else ""
+    where = f"resources: {method}: {need.shape}{memory}"
     if need.placement == "strict_pack" and sum(rooms) >= need.workers:
         return (
             f"{where}: placement strict_pack: no single node of {machines.where} can ever hold them (its roomiest holds {max(rooms)}, "
