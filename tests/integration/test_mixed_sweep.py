@@ -195,7 +195,7 @@ class Probe:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.communicate(timeout=10)  # closes both pipes, which else warn in whichever test comes next
 
 
 def ranks_alive() -> set[int]:
