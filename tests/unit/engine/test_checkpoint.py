@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch does not export it by name
 
 from lfray.engine.batches import collate
 from lfray.engine.checkpoint import Checkpoints, FitState
@@ -17,7 +15,7 @@ from lfray.record import CurvePoint
 from tests.unit.engine.toy import Toy, ToyObjective, make_plan, make_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROWS = make_rows(16)
 
@@ -134,13 +132,6 @@ def test_a_checkpoint_is_passed_over_with_its_reason_and_removed(tmp_path: Path,
     (passed,) = checkpoints.passed_over
     assert passed.startswith(f"step-000000002: {reason}")
     assert names(tmp_path) == ["step-000000001"]
-
-
-@pytest.fixture
-def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("group_of_one")

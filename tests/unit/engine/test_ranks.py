@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import torch.distributed as dist
-from torch.distributed import HashStore, TCPStore  # type: ignore[attr-defined]  # torch does not export them by name
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch does not export them by name
 
 from lfray.engine.loop import LossNotFiniteError
 from lfray.engine.ranks import Alone, Gang, waited_in_vain
 from lfray.errors import CapacityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 PAIR = """
 import datetime, json, os, sys
@@ -133,13 +133,6 @@ def check_one(ranks: Alone | Gang) -> None:
 
 def test_alone_decides_for_itself() -> None:
     check_one(Alone())
-
-
-@pytest.fixture
-def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("group_of_one")
