@@ -253,23 +253,24 @@ def run_sweep(
         How it went, and where report and tracker are: {"report": path, "tracking": uri or None, "unlogged": [...]}.
     """
     from lfray.analysis import analyse
+    from lfray.sweep.capacity import refuse_impossible
     from lfray.sweep.run import run_jobs
-    from lfray.sweep.tuner import Limits, start_ray, stop_ray
+    from lfray.sweep.tuner import Limits, cluster_machines, start_ray, stop_ray
     from lfray.tracked import SweepTracking
 
     spec, jobs = made.loaded.spec, jobs_of(made)
     with sole_driver(made.storage, spec.name):
         tracked = SweepTracking(made, jobs, tracking)
         todo = len(jobs) > len(made.recorded)
+        machines, cluster = made.outlook.machines, address or os.environ.get("RAY_ADDRESS")
         if todo:
-            start_ray(address or os.environ.get("RAY_ADDRESS"))
-        limits = Limits(
-            needs=made.outlook.needs,
-            machines=made.outlook.machines,
-            max_concurrent=spec.resources.max_concurrent,
-            max_failures=spec.resources.max_failures,
-            placement_seconds=float(spec.resources.placement_seconds),
-        )
+            start_ray(cluster)
+        if todo and cluster is not None:
+            # Its nodes as they are now: the plan may be older, or made for another machine.
+            machines = cluster_machines()
+            refuse_impossible([(trial.method.kind, made.outlook.needs[trial.trial_id]) for trial in made.trials], machines)
+        asked = spec.resources
+        limits = Limits(made.outlook.needs, machines, asked.max_concurrent, asked.max_failures, float(asked.placement_seconds))
         try:
             outcome = run_jobs(jobs, made.storage, [*listeners, tracked], limits=limits)
         finally:
